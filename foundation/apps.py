@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+
+
+class FoundationConfig(AppConfig):
+    name = "foundation"
+    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Operations"
+
+    def ready(self) -> None:
+        from foundation.db import checks  # noqa: F401 - registers the system checks

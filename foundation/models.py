@@ -1,0 +1,141 @@
+"""Tables of the foundation. OutboxEvent exists in every database, beside the facts it announces."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from foundation.db.fields import AsciiCharField
+
+
+class OutboxEvent(models.Model):
+    """A fact that others must hear of, committed with the fact itself. The table is the queue, a message only a bell.
+
+    `key` is unique within a topic: publishing the same fact again adds nothing. A row is due while `done_at` is empty
+    and `next_at` has come; a failed delivery moves `next_at`, and the row never dies.
+    """
+
+    paysys_everywhere = True
+
+    id = models.BigAutoField(primary_key=True)
+    topic = AsciiCharField(max_length=64)
+    key = AsciiCharField(max_length=128)
+    payload = models.JSONField()
+    created_at = models.DateTimeField()
+    next_at = models.DateTimeField()
+    tries = models.PositiveIntegerField(default=0)
+    done_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True, default="")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["topic", "key"], name="outbox_topic_key_unique")]
+        indexes = [models.Index(fields=["done_at", "next_at"], name="outbox_due")]
+        verbose_name = "outbox event"
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.key}"
+
+
+class JobLock(models.Model):
+    """One row per job name: who may run it until when. Taken by a conditional update, so two beats do no harm."""
+
+    name = AsciiCharField(max_length=64, primary_key=True)
+    holder = AsciiCharField(max_length=64, blank=True, default="")
+    locked_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JobRun(models.Model):
+    """The record of one run of a timed job."""
+
+    class State(models.TextChoices):
+        RUNNING = "RUNNING", "running"
+        DONE = "DONE", "done"
+        FAILED = "FAILED", "failed"
+
+    id = models.BigAutoField(primary_key=True)
+    name = AsciiCharField(max_length=64)
+    state = AsciiCharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    duration_ms = models.PositiveIntegerField(null=True)
+    report = models.JSONField(default=dict)
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["name", "-started_at"], name="jobrun_name_started")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Alert(models.Model):
+    """Something a person must look at. The same `code` and `subject` counts up instead of flooding."""
+
+    class Severity(models.TextChoices):
+        WARNING = "WARNING", "warning"
+        CRITICAL = "CRITICAL", "critical"
+
+    id = models.BigAutoField(primary_key=True)
+    code = AsciiCharField(max_length=64)
+    subject = AsciiCharField(max_length=128)
+    severity = AsciiCharField(max_length=16, choices=Severity.choices)
+    message = models.TextField()
+    context = models.JSONField(default=dict)
+    times = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["code", "subject"], name="alert_code_subject_unique")]
+        indexes = [models.Index(fields=["-last_at"], name="alert_last")]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.subject}"
+
+
+class IdempotencyRecord(models.Model):
+    """One client key: what was asked with it and what was answered first (design `faults.md` 3.3).
+
+    `reserved_no` is the order number issued for the request before anything is done, so that a repeat after a crash
+    continues the same order instead of opening another.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "RUNNING", "running"
+        DONE = "DONE", "done"
+
+    id = models.BigAutoField(primary_key=True)
+    caller = AsciiCharField(max_length=64)
+    key = AsciiCharField(max_length=64)
+    endpoint = AsciiCharField(max_length=128)
+    body_hash = AsciiCharField(max_length=64)
+    reserved_no = AsciiCharField(max_length=32)
+    state = AsciiCharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    locked_until = models.DateTimeField()
+    response_status = models.PositiveSmallIntegerField(null=True)
+    response_body = models.JSONField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_caller_key_unique")]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_created")]
+
+    def __str__(self) -> str:
+        return f"{self.caller} {self.key}"
+
+
+class NodeLease(models.Model):
+    """A node id (0 … 46 655) lent to one process; `fence` counts the holders so that an old one cannot renew."""
+
+    node_id = models.PositiveIntegerField(primary_key=True)
+    holder = AsciiCharField(max_length=64)
+    fence = models.PositiveBigIntegerField(default=1)
+    leased_until = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["leased_until"], name="nodelease_until")]
+
+    def __str__(self) -> str:
+        return f"node {self.node_id}"

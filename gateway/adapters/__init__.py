@@ -1,0 +1,1 @@
+"""One module per provider; only gateway.registry imports them."""

@@ -1,0 +1,1 @@
+"""Use cases of orders: issue numbers, open, advance, reserve refunds."""

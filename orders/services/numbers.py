@@ -1,0 +1,61 @@
+"""Issues order and attempt numbers of this process.
+
+Call it before opening transactions: taking the first lease writes to the default database on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from foundation import clock, nodes
+from orders.domain import numbers
+from orders.domain.numbers import Prefix
+
+VERSION = "1"
+_lock = threading.Lock()
+_sequence = numbers.Sequence()
+_issued_by: tuple[int, int, int] | None = None
+
+
+def issue(*, prefix: Prefix, account_id: int, beside: str = "") -> str:
+    """A fresh order number for the account (an employee's id, any non-negative integer).
+
+    `beside` names another order whose table the new one must share (a refund stands in its original's database, so
+    that reserving the refund is one commit): the counter goes on until the routing matches, 16 tries on average.
+    Raises foundation.nodes.NoNodeLease (Busy) without a node lease.
+    """
+    gene = account_id % numbers.TABLES
+    while True:
+        number = _compose(prefix=prefix, gene=gene, account_id=account_id)
+        if not beside or numbers.table_of(number) == numbers.table_of(beside):
+            return number
+
+
+def issue_attempt(*, order_no: str) -> str:
+    """A fresh attempt number for an order; its gene is the order's table."""
+    account = numbers.parse(order_no).account
+    return _compose(prefix=Prefix.ATTEMPT, gene=numbers.table_of(order_no), account_id=account)
+
+
+def _compose(*, prefix: Prefix, gene: int, account_id: int) -> str:
+    node = nodes.lessee.current()
+    epoch_ms, counter = _next(node)
+    return numbers.compose(
+        prefix=prefix,
+        version=VERSION,
+        node_id=node.node_id,
+        gene=gene,
+        account_id=account_id,
+        epoch_ms=epoch_ms,
+        counter=counter,
+    )
+
+
+def _next(node: nodes.Node) -> tuple[int, int]:
+    global _issued_by, _sequence
+    holder = (os.getpid(), node.node_id, node.fence)
+    with _lock:
+        if _issued_by != holder:
+            _sequence, _issued_by = numbers.Sequence(floor_ms=node.floor_ms), holder
+        return _sequence.next(clock_ms=clock.epoch_ms())

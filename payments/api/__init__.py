@@ -1,0 +1,1 @@
+"""REST endpoints of the payment platform and the providers' notice addresses."""

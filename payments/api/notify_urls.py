@@ -1,0 +1,12 @@
+"""Routes under /notify/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from payments.api import notify
+
+urlpatterns = [
+    path("wechat", notify.wechat),
+    path("wechat/refund", notify.wechat),
+]

@@ -1,0 +1,71 @@
+"""Shapes of orders and payments in the API (design api.md)."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from foundation.api.serializers import FenIntegerField, StrictSerializer
+from foundation.money import MAX_FEN
+from orders.domain.states import OrderKind, OrderState
+
+CHANNELS = ["wechat", "alipay", "kuaiqian"]
+SCENES = ["native", "page", "h5", "jsapi"]
+
+
+class AttemptSerializer(serializers.Serializer):
+    attempt_no = serializers.CharField()
+    channel = serializers.CharField()
+    state = serializers.CharField()
+
+
+class OrderSerializer(serializers.Serializer):
+    """`order` of api.md; amounts in fen."""
+
+    order_no = serializers.CharField()
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    amount_fen = serializers.IntegerField()
+    refunded_fen = serializers.IntegerField()
+    subject = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    paid_at = serializers.DateTimeField(allow_null=True)
+    attempts = AttemptSerializer(many=True)
+
+
+class PaymentSerializer(serializers.Serializer):
+    """What the client needs to let the person pay."""
+
+    kind = serializers.ChoiceField(choices=["code_url", "redirect", "jsapi", "form", "none"])
+    code_url = serializers.CharField(required=False)
+
+
+class PurchaseSerializer(serializers.Serializer):
+    order = OrderSerializer()
+    payment = PaymentSerializer()
+
+
+class OrderAnswerSerializer(serializers.Serializer):
+    order = OrderSerializer()
+
+
+class OrderPageSerializer(serializers.Serializer):
+    items = OrderSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class RechargeRequest(StrictSerializer):
+    amount_fen = FenIntegerField(max_value=MAX_FEN)
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    scene = serializers.ChoiceField(choices=SCENES)
+
+
+class AttemptRequest(StrictSerializer):
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    scene = serializers.ChoiceField(choices=SCENES)
+
+
+class OrderListQuery(StrictSerializer):
+    cursor = serializers.CharField(required=False, allow_blank=True, max_length=400)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=100, default=20)
+    kind = serializers.ChoiceField(choices=[kind.value for kind in OrderKind], required=False)
+    state = serializers.ChoiceField(choices=[state.value for state in OrderState], required=False)

@@ -1,0 +1,15 @@
+"""Routes under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from payments.api import views
+
+urlpatterns = [
+    path("recharges", views.RechargesView.as_view()),
+    path("orders", views.OrderListView.as_view()),
+    path("orders/<str:order_no>", views.OrderView.as_view()),
+    path("orders/<str:order_no>/attempts", views.OrderAttemptsView.as_view()),
+    path("orders/<str:order_no>/close", views.OrderCloseView.as_view()),
+]

@@ -1,0 +1,162 @@
+"""Recharge and order endpoints. Each parses, makes one service call and translates the answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, cast
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from foundation import clock
+from foundation.api import cursors, idempotency
+from foundation.api.schema import IDEMPOTENCY_HEADER, error_responses
+from foundation.api.serializers import read
+from foundation.errors import InvalidRequest
+from identity.models import Employee
+from orders import selectors as orders
+from orders.domain.states import OrderKind, OrderState
+from payments import selectors
+from payments.api.serializers import (
+    AttemptRequest,
+    OrderAnswerSerializer,
+    OrderListQuery,
+    OrderPageSerializer,
+    OrderSerializer,
+    PurchaseSerializer,
+    RechargeRequest,
+)
+from payments.domain.people import Person
+from payments.services import checking, closing, numbers, purchase, recharging
+from payments.services.purchase import Purchase
+
+
+def employee_of(request: Request) -> Employee:
+    """The logged-in employee (the permission class let nobody else through)."""
+    return cast(Employee, request.user)
+
+
+def person_of(request: Request) -> Person:
+    employee = employee_of(request)
+    return Person(employee_id=employee.pk, enterprise_id=employee.enterprise_id)
+
+
+def purchase_answer(bought: Purchase, **more: Any) -> dict[str, Any]:
+    """`{order, payment}` plus `more`, as api.md has it."""
+    return {"order": OrderSerializer(bought.order).data, "payment": dict(bought.payment), **more}
+
+
+class RechargesView(APIView):
+    """Recharge the own wallet through a channel."""
+
+    @extend_schema(
+        operation_id="recharges_create",
+        request=RechargeRequest,
+        responses={201: PurchaseSerializer, **error_responses(400, 401, 409, 422, 503)},
+        parameters=[IDEMPOTENCY_HEADER],
+    )
+    def post(self, request: Request) -> Response:
+        data = read(RechargeRequest, request)
+        person = person_of(request)
+
+        def work(order_no: str) -> Response:
+            bought = recharging.recharge(order_no=order_no, payer=person, now=clock.now(), **data)
+            return Response(purchase_answer(bought), status=201)
+
+        return idempotency.respond(
+            request=request,
+            endpoint="recharges",
+            reserve=lambda: numbers.issue(prefix=numbers.Prefix.RECHARGE, account_id=person.employee_id),
+            work=work,
+        )
+
+
+class OrderView(APIView):
+    """One of the own orders; a pending one is asked about at its provider (at most every five seconds)."""
+
+    @extend_schema(operation_id="orders_retrieve", responses={200: OrderAnswerSerializer, **error_responses(401, 404)})
+    def get(self, request: Request, order_no: str) -> Response:
+        selectors.get_own_order(order_no=order_no, employee_id=employee_of(request).pk)
+        order = checking.refresh_on_read(order_no=order_no, now=clock.now())
+        return Response({"order": OrderSerializer(order).data})
+
+
+class OrderListView(APIView):
+    """The own orders, newest first, over all tables."""
+
+    @extend_schema(
+        operation_id="orders_list",
+        parameters=[
+            OpenApiParameter("cursor", str),
+            OpenApiParameter("limit", int),
+            OpenApiParameter("kind", str, enum=[kind.value for kind in OrderKind]),
+            OpenApiParameter("state", str, enum=[state.value for state in OrderState]),
+        ],
+        responses={200: OrderPageSerializer, **error_responses(400, 401)},
+    )
+    def get(self, request: Request) -> Response:
+        query = OrderListQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        data = query.validated_data
+        page = orders.list_orders(
+            employee_id=employee_of(request).pk,
+            limit=data["limit"],
+            before=_before(data.get("cursor", "")),
+            kind=OrderKind(data["kind"]) if "kind" in data else None,
+            state=OrderState(data["state"]) if "state" in data else None,
+        )
+        after = page.next_after
+        cursor = cursors.encode([after[0].isoformat(), after[1]]) if after else None
+        return Response({"items": OrderSerializer(page.items, many=True).data, "next_cursor": cursor})
+
+
+def _before(cursor: str) -> tuple[dt.datetime, str] | None:
+    if not cursor:
+        return None
+    values = cursors.decode(cursor)
+    try:
+        moment, number = values
+        at = dt.datetime.fromisoformat(moment)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest({"cursor": ["not a cursor of this list"]}) from error
+    if at.tzinfo is None or not isinstance(number, str):
+        raise InvalidRequest({"cursor": ["not a cursor of this list"]})
+    return at, number
+
+
+class OrderAttemptsView(APIView):
+    """A further try on an unpaid order, on any channel."""
+
+    @extend_schema(
+        operation_id="orders_attempts_create",
+        request=AttemptRequest,
+        responses={201: PurchaseSerializer, **error_responses(400, 401, 404, 409, 422, 503)},
+        parameters=[IDEMPOTENCY_HEADER],
+    )
+    def post(self, request: Request, order_no: str) -> Response:
+        data = read(AttemptRequest, request)
+        selectors.get_own_order(order_no=order_no, employee_id=employee_of(request).pk)
+
+        def work(_: str) -> Response:
+            bought = purchase.try_channel(order_no=order_no, now=clock.now(), **data)
+            return Response(purchase_answer(bought), status=201)
+
+        return idempotency.respond(
+            request=request, endpoint=f"orders/{order_no}/attempts", reserve=lambda: order_no, work=work
+        )
+
+
+class OrderCloseView(APIView):
+    """Closes an unpaid order, at the provider first."""
+
+    @extend_schema(
+        operation_id="orders_close",
+        request=None,
+        responses={200: OrderAnswerSerializer, **error_responses(401, 404, 409, 503)},
+    )
+    def post(self, request: Request, order_no: str) -> Response:
+        selectors.get_own_order(order_no=order_no, employee_id=employee_of(request).pk)
+        order = closing.close_order(order_no=order_no, now=clock.now())
+        return Response({"order": OrderSerializer(order).data})

@@ -1,0 +1,65 @@
+"""Handles one provider notice from raw bytes to money and answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+from foundation import alerts
+from foundation.errors import NotFound
+from gateway.ports import Answer, NoticeFact, NoticeKind, Outcome
+from gateway.services import notices
+from orders import selectors as orders
+from orders.domain.states import OPEN_ATTEMPT_STATES
+from payments.services import outcomes, refund_results
+
+
+def handle(
+    *, channel: str, method: str, path: str, headers: Mapping[str, str], body: bytes, now: dt.datetime
+) -> Answer:
+    """Stores, verifies and acts on a notice; returns the provider's own success text after everything is committed.
+
+    Raises NoticeRefused for what cannot be verified, NotFound for a number we do not know (kept, alerted, the provider
+    sends it again) and AmountMismatch; none of them moves anything. Repeats are answered with success.
+    """
+    received = notices.receive_notice(channel=channel, method=method, path=path, headers=headers, body=body, now=now)
+    if received.already_processed:
+        return notices.success_answer(channel)
+    try:
+        note = _act(received.fact, now)
+    except NotFound:
+        alerts.raise_alert(
+            code="notice_for_unknown_number",
+            subject=received.fact.number,
+            message="A verified notice names a number that is not ours; it is kept and will be sent again.",
+            context={"channel": channel, "notice_id": received.notice_id},
+            now=now,
+        )
+        notices.finish_notice(notice_id=received.notice_id, state="FAILED", note="unknown number", now=now)
+        raise
+    except outcomes.AmountMismatch:
+        notices.finish_notice(notice_id=received.notice_id, state="FAILED", note="amount mismatch", now=now)
+        raise
+    notices.finish_notice(notice_id=received.notice_id, state="PROCESSED", note=note, now=now)
+    return notices.success_answer(channel)
+
+
+def _act(fact: NoticeFact, now: dt.datetime) -> str:
+    if fact.kind is NoticeKind.REFUND:
+        attempt = orders.get_attempt(attempt_no=fact.number)
+        if attempt.state in OPEN_ATTEMPT_STATES:
+            refund_results.apply(refund_no=attempt.order_no, result=fact.result, now=now)
+        return f"refund {fact.result.outcome.value}"
+    attempt = orders.get_attempt(attempt_no=fact.number)
+    if fact.result.outcome is not Outcome.SUCCESS:
+        return f"payment {fact.result.outcome.value}: nothing to book"
+    booking = outcomes.record_success(
+        success=outcomes.Success(
+            attempt_no=attempt.attempt_no,
+            amount_fen=fact.result.amount_fen or 0,
+            provider_no=fact.result.provider_no,
+            paid_at=fact.result.happened_at or now,
+        ),
+        now=now,
+    )
+    return f"payment {booking.value}"

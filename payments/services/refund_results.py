@@ -1,0 +1,129 @@
+"""Acts on what a provider says of a refund: notice, query or the answer of the call itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from foundation import alerts, outbox
+from foundation.db import roles
+from funds.domain import movements
+from funds.services import ledger
+from gateway.ports import Outcome, Result
+from orders import selectors as orders
+from orders.domain.records import AttemptRecord, OrderRecord
+from orders.domain.states import OPEN_ORDER_STATES, AttemptState, OrderKind, OrderState
+from orders.services import advancing, opening
+from payments.domain import events, schedule
+from payments.services import outcomes
+
+
+def apply(*, refund_no: str, result: Result, now: dt.datetime) -> None:
+    """Books the end of a refund once, or schedules the next question. `refund_no` is the refund order's number.
+
+    SUCCESS: 2320 → 1110, order SUCCESS. FAILED (the provider closed it, the money stays with us): 2320 → the customer's
+    available balance for a packet's rest; a return that fails goes to staff and stays open. Anything else waits.
+    """
+    order = orders.get_order(order_no=refund_no)
+    attempt = order.attempts[-1]
+    if result.code == "abnormal":
+        _call_staff(order, attempt, result, now)
+    if result.outcome is Outcome.SUCCESS:
+        _finish(order, attempt, result, is_refunded=True, now=now)
+    elif result.outcome is Outcome.FAILED and order.kind is OrderKind.REDPACKET_REFUND:
+        _call_staff(order, attempt, result, now)
+        _finish(order, attempt, result, is_refunded=False, now=now)
+    else:
+        if result.outcome is Outcome.FAILED:
+            _call_staff(order, attempt, result, now)
+        advancing.schedule_check(
+            attempt_no=attempt.attempt_no,
+            at=schedule.next_check(now=now, tries=attempt.tries + 1),
+            result_code=result.code,
+        )
+
+
+def _finish(order: OrderRecord, attempt: AttemptRecord, result: Result, *, is_refunded: bool, now: dt.datetime) -> None:
+    def work() -> None:
+        # The original stands in the same table and is locked first: reservations change only under its lock.
+        original = advancing.lock_order(order_no=order.original_order_no)
+        present = advancing.lock_order(order_no=order.order_no)
+        if present.state not in OPEN_ORDER_STATES:
+            return
+        state = OrderState.SUCCESS if is_refunded else OrderState.FAILED
+        ledger.in_transaction(lambda: _book(present, original, attempt, state, now))
+        advancing.advance_attempt(
+            attempt_no=attempt.attempt_no,
+            target=AttemptState.SUCCESS if is_refunded else AttemptState.FAILED,
+            fields={
+                "provider_no": result.provider_no,
+                "finished_at": now,
+                "next_check_at": None,
+                "effective": 1 if is_refunded else None,
+                "result_code": result.code[:64],
+            },
+        )
+        advancing.advance_order(
+            order_no=order.order_no,
+            target=state,
+            fields={
+                "paid_at": (result.happened_at or now) if is_refunded else None,
+                "closed_at": now,
+                "effective_attempt_no": attempt.attempt_no if is_refunded else "",
+            },
+        )
+        if order.kind is OrderKind.REDPACKET_REFUND:
+            advancing.finish_refund(order_no=original.order_no, amount_fen=order.amount_fen, is_refunded=is_refunded)
+
+    opening.in_transaction(order.order_no, work)
+
+
+def _book(
+    order: OrderRecord, original: OrderRecord, attempt: AttemptRecord, state: OrderState, now: dt.datetime
+) -> None:
+    if state is OrderState.SUCCESS:
+        entry = movements.refund_done(
+            refund_no=order.order_no,
+            order_no=original.order_no,
+            channel=attempt.channel,
+            amount_fen=order.amount_fen,
+        )
+    else:
+        entry = movements.refund_failed(
+            refund_no=order.order_no,
+            order_no=original.order_no,
+            channel=attempt.channel,
+            owner=outcomes.payer_account(order),
+            amount_fen=order.amount_fen,
+        )
+    ledger.post(entry=entry, now=now)
+    publish_finished(order=order, state=state, now=now)
+
+
+def publish_finished(*, order: OrderRecord, state: OrderState, now: dt.datetime) -> None:
+    """Announces the end of a refund inside the ledger's transaction; one event per refund."""
+    outbox.publish(
+        using=roles.alias_for("funds"),
+        topic=events.REFUND_FINISHED,
+        key=order.order_no,
+        payload={
+            "refund_no": order.order_no,
+            "business_no": order.business_no,
+            "state": state.value,
+            "amount_fen": order.amount_fen,
+        },
+        now=now,
+    )
+
+
+def _call_staff(order: OrderRecord, attempt: AttemptRecord, result: Result, now: dt.datetime) -> None:
+    alerts.raise_alert(
+        code="refund_needs_staff",
+        subject=order.order_no,
+        message=f"The provider did not carry out the refund ({result.code or result.outcome.value}).",
+        context={
+            "channel": attempt.channel,
+            "attempt_no": attempt.attempt_no,
+            "amount_fen": order.amount_fen,
+        },
+        now=now,
+    )

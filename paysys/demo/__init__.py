@@ -1,0 +1,1 @@
+"""The demo world (a management command loads it) and the demo story (an HTTP client that imports no app)."""

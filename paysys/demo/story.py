@@ -1,0 +1,314 @@
+"""The demo story: a client that knows only `.local/demo.json`, HTTP and JSON. It imports no app.
+
+    python -m paysys.demo.story .local/demo.json
+
+Every step is real input over HTTP; every figure in the table is read back from the API. Exit status 0 means that every
+step is green and the books balance.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT_SECONDS = 30
+WAIT_SECONDS = 60.0
+"""No step of the story takes longer on two cores; the expiry alone waits for its packet's life."""
+PACKET_LIFE_SECONDS = 12
+
+
+class StoryError(Exception):
+    """A step did not end as it must; the text says what was seen."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table printed at the end."""
+
+    step: str
+    amount: str
+    number: str
+    state: str
+
+
+def yuan(fen: int) -> str:
+    """¥88.88"""
+    return f"¥{fen // 100:,}.{fen % 100:02d}"
+
+
+class Api:
+    """One employee's HTTP client."""
+
+    def __init__(self, base_url: str, person: dict[str, Any]) -> None:
+        self.base_url = base_url
+        self.name = person["employee"]
+        self.session = requests.Session()
+        token = self.call("POST", "auth/login", {key: person[key] for key in ("enterprise", "employee", "password")})
+        self.session.headers["Authorization"] = f"Bearer {token['access_token']}"
+
+    def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> requests.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.session.request(
+            method, f"{self.base_url}/api/v1/{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS
+        )
+
+    def call(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        answer = self.request(method, path, body, key=key)
+        if answer.status_code >= 400:
+            raise StoryError(f"{method} {path} answered {answer.status_code}: {answer.text[:300]}")
+        return answer.json()
+
+    def wallet(self) -> dict[str, int]:
+        return self.call("GET", "wallet")
+
+
+class Story:
+    """The steps in order; each returns the rows it adds to the table."""
+
+    def __init__(self, world: dict[str, Any]) -> None:
+        self.world = world
+        group = world["groups"][0]
+        members = [person for person in world["employees"] if group["id"] in person["group_ids"]]
+        self.group_id = group["id"]
+        with ThreadPoolExecutor(8) as pool:
+            self.people = list(pool.map(lambda person: Api(world["base_url"], person), members))
+        self.sender = self.people[0]
+        self.rows: list[Row] = []
+
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        return [
+            ("recharge ¥100.00 by a WeChat scan", self.recharge),
+            ("the same notification again, three times", self.repeat_notice),
+            ("forged, stale, cut and wrong-amount notifications", self.bad_notices),
+            ("lucky packet of ¥88.88 in 10 shares, 15 people grab at once", self.rush),
+            ("everybody grabs again", self.grab_again),
+            ("settled into wallets", self.settled),
+            ("second packet half grabbed, expires, the rest comes back", self.expiry),
+            ("packet paid by WeChat, nobody grabs, refunded to WeChat", self.provider_paid),
+        ]
+
+    # --- steps ----------------------------------------------------------------------------------------------------
+
+    def recharge(self) -> None:
+        before = self.sender.wallet()["available_fen"]
+        bought = self.sender.call(
+            "POST", "recharges", {"amount_fen": 10_000, "channel": "wechat", "scene": "native"}, key=new_key()
+        )
+        self.order_no = bought["order"]["order_no"]
+        self.attempt_no = bought["order"]["attempts"][0]["attempt_no"]
+        self.pay(bought["payment"])
+        self.wait_for(
+            lambda: self.sender.wallet()["available_fen"] == before + 10_000,
+            "the wallet shows 10 000 fen more",
+        )
+        state = self.sender.call("GET", f"orders/{self.order_no}")["order"]["state"]
+        expect(state == "SUCCESS", f"the order is {state}")
+        self.rows.append(Row("recharge", yuan(10_000), self.order_no, state))
+
+    def repeat_notice(self) -> None:
+        before = self.sender.wallet()
+        result = self.simulator("POST", "notices/resend", {"attempt_no": self.attempt_no, "times": 3})
+        statuses = [delivery["status"] for delivery in result["deliveries"]]
+        expect(all(status in (200, 204) for status in statuses), f"repeated notices were answered {statuses}")
+        expect(self.sender.wallet() == before, "a repeated notification moved money")
+        self.rows.append(Row("notification repeated 3x", yuan(0), self.order_no, "nothing moved"))
+
+    def bad_notices(self) -> None:
+        before = self.sender.wallet()
+        for tamper in ("signature", "stale", "truncate", "amount"):
+            result = self.simulator("POST", "notices/resend", {"attempt_no": self.attempt_no, "tamper": tamper})
+            status = result["deliveries"][0]["status"]
+            expect(400 <= status < 500, f"a notice with {tamper} was answered {status}")
+            self.rows.append(Row(f"notification: {tamper}", yuan(0), self.order_no, f"refused {status}"))
+        expect(self.sender.wallet() == before, "a bad notification moved money")
+
+    def rush(self) -> None:
+        self.before_rush = {person.name: person.wallet()["available_fen"] for person in self.people}
+        body = {"kind": "lucky", "total_fen": 8_888, "count": 10, "group": self.group_id, "pay": "wallet"}
+        packet = self.sender.call("POST", "redpackets", {**body, "greeting": "恭喜发财"}, key=new_key())
+        self.packet_id = packet["redpacket"]["id"]
+        self.wait_open(self.packet_id, self.sender)
+        with ThreadPoolExecutor(len(self.people)) as pool:
+            answers = list(
+                pool.map(lambda person: person.request("POST", f"redpackets/{self.packet_id}/grab"), self.people)
+            )
+        self.grabbed = {
+            person.name: answer.json()["amount_fen"]
+            for person, answer in zip(self.people, answers, strict=True)
+            if answer.status_code == 200
+        }
+        refused = [answer.json()["error"]["code"] for answer in answers if answer.status_code != 200]
+        expect(len(self.grabbed) == 10, f"{len(self.grabbed)} people grabbed a share")
+        expect(sum(self.grabbed.values()) == 8_888, f"the shares sum to {sum(self.grabbed.values())}")
+        expect(refused == ["redpacket_empty"] * 5, f"the others were told {refused}")
+        self.rows.append(
+            Row(
+                "red packet grabbed by 10 of 15",
+                yuan(8_888),
+                packet["order"]["order_no"],
+                packet["order"]["state"],
+            )
+        )
+
+    def grab_again(self) -> None:
+        for person in self.people:
+            answer = person.request("POST", f"redpackets/{self.packet_id}/grab")
+            if person.name in self.grabbed:
+                seen = (answer.status_code, answer.json().get("result"), answer.json().get("amount_fen"))
+                expect(seen == (200, "already", self.grabbed[person.name]), f"a repeated grab answered {seen}")
+            else:
+                expect(answer.status_code == 409, f"a late grab answered {answer.status_code}")
+        self.rows.append(Row("15 repeated grabs", yuan(0), self.packet_id, "nothing moved"))
+
+    def settled(self) -> None:
+        expected = {name: fen + self.grabbed.get(name, 0) for name, fen in self.before_rush.items()}
+        expected[self.sender.name] -= 8_888
+        self.wait_for(
+            lambda: {person.name: person.wallet()["available_fen"] for person in self.people} == expected,
+            "all ten shares are in the wallets",
+        )
+        expect(self.sender.wallet()["frozen_fen"] == 0, "money is still frozen")
+        state = self.packet(self.packet_id, self.sender)["state"]
+        self.rows.append(Row("10 shares settled", yuan(8_888), self.packet_id, state))
+
+    def expiry(self) -> None:
+        before = self.sender.wallet()["available_fen"]
+        body = {"kind": "lucky", "total_fen": 1_000, "count": 10, "group": self.group_id, "pay": "wallet"}
+        packet = self.sender.call(
+            "POST", "redpackets", {**body, "expires_in_seconds": PACKET_LIFE_SECONDS}, key=new_key()
+        )
+        packet_id = packet["redpacket"]["id"]
+        self.wait_open(packet_id, self.sender)
+        taken = sum(person.call("POST", f"redpackets/{packet_id}/grab")["amount_fen"] for person in self.people[1:6])
+        rest = 1_000 - taken
+        self.wait_for(
+            lambda: self.sender.wallet() == {"available_fen": before - taken, "frozen_fen": 0, "currency": "CNY"},
+            f"the rest of {rest} fen comes back",
+        )
+        state = self.packet(packet_id, self.sender)["state"]
+        expect(state == "EXPIRED", f"the packet is {state}")
+        late = self.people[7].request("POST", f"redpackets/{packet_id}/grab")
+        expect(late.status_code == 410, f"a grab after expiry answered {late.status_code}")
+        self.rows.append(Row("packet expired, rest returned", yuan(rest), packet_id, state))
+
+    def provider_paid(self) -> None:
+        before = self.sender.wallet()
+        receiver = self.people[1].name
+        body = {
+            "kind": "normal",
+            "total_fen": 520,
+            "count": 1,
+            "receiver": receiver,
+            "expires_in_seconds": PACKET_LIFE_SECONDS,
+        }
+        bought = self.sender.call(
+            "POST", "redpackets", {**body, "pay": {"channel": "wechat", "scene": "native"}}, key=new_key()
+        )
+        packet_id = bought["redpacket"]["id"]
+        self.pay(bought["payment"])
+        self.wait_open(packet_id, self.sender)
+        self.wait_for(
+            lambda: self.refunded_at_provider(bought["order"]["attempts"][0]["attempt_no"]) == 520,
+            "WeChat refunds 520 fen",
+        )
+        self.wait_for(lambda: self.sender.wallet() == before, "nothing stays frozen")
+        state = self.packet(packet_id, self.sender)["state"]
+        self.rows.append(Row("packet refunded to WeChat", yuan(520), bought["order"]["order_no"], state))
+
+    # --- helpers --------------------------------------------------------------------------------------------------
+
+    def simulator(self, method: str, path: str, body: Any = None) -> Any:
+        answer = requests.request(
+            method, f"{self.world['simulator_url']}/_sim/{path}", json=body, timeout=TIMEOUT_SECONDS
+        )
+        expect(answer.status_code < 400, f"simulator {path} answered {answer.status_code}: {answer.text[:300]}")
+        return answer.json()
+
+    def pay(self, payment: dict[str, Any]) -> None:
+        self.simulator("POST", "pay", {"payment": payment})
+
+    def refunded_at_provider(self, attempt_no: str) -> int:
+        refunds = self.simulator("GET", "books")["refunds"]
+        return sum(
+            row["amount_fen"] for row in refunds if row["attempt_no"] == attempt_no and row["state"] == "SUCCESS"
+        )
+
+    def packet(self, packet_id: str, person: Api) -> dict[str, Any]:
+        answer = person.call("GET", f"redpackets/{packet_id}")
+        return answer.get("redpacket", answer)
+
+    def wait_open(self, packet_id: str, person: Api) -> None:
+        self.wait_for(lambda: self.packet(packet_id, person)["state"] == "OPEN", "the packet opens")
+
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StoryError(f"not within {WAIT_SECONDS:.0f} s: {what}")
+            time.sleep(0.2)
+
+
+def expect(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise StoryError(otherwise)
+
+
+def new_key() -> str:
+    return uuid.uuid4().hex
+
+
+def prove_books() -> bool:
+    """`manage.py money prove`, with its figures printed."""
+    result = subprocess.run([sys.executable, "manage.py", "money", "prove"], cwd=ROOT, check=False)
+    return result.returncode == 0
+
+
+def print_table(rows: list[Row]) -> None:
+    widths = [
+        max(len(getattr(row, name)) for row in [*rows, Row("step", "amount", "number", "state")])
+        for name in Row.__annotations__
+    ]
+    line = "+".join("-" * (width + 2) for width in widths)
+    for index, row in enumerate([Row("step", "amount", "number", "state"), *rows]):
+        step, amount, number, state = row.step, row.amount, row.number, row.state
+        print(f" {step:<{widths[0]}} | {amount:>{widths[1]}} | {number:<{widths[2]}} | {state:<{widths[3]}}")
+        if index == 0:
+            print(line)
+
+
+def main() -> int:
+    world = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    started = time.monotonic()
+    print("\nThe story\n", flush=True)
+    try:
+        story = Story(world)
+        steps = story.steps()
+        for number, (title, step) in enumerate(steps, start=1):
+            print(f"  [{number}/{len(steps)}] {title} … ", end="", flush=True)
+            begun = time.monotonic()
+            step()
+            print(f"ok ({time.monotonic() - begun:.1f} s)", flush=True)
+    except (StoryError, requests.RequestException, KeyError) as error:
+        print(f"FAILED\n\n  {error!r}", flush=True)
+        return 1
+    print()
+    print_table(story.rows)
+    print("", flush=True)
+    is_balanced = prove_books()
+    print(f"\nstory told in {time.monotonic() - started:.1f} s", flush=True)
+    return 0 if is_balanced else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

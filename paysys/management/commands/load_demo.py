@@ -1,0 +1,100 @@
+"""`manage.py load_demo`: the demo world of api.md; writes its log-ins to a JSON file. Never in production."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import Group as StaffGroup
+from django.contrib.auth.models import Permission, User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from foundation import clock
+from identity.models import Employee, Enterprise, Group
+from identity.services import directory
+
+PASSWORD = "paysys-demo-2026"  # noqa: S105 - the demo world listens on loopback only
+ENTERPRISES = (("acme", "顶峰科技", 16), ("lotus", "莲花文化", 4))
+GROUP_NAME, GROUP_SIZE = "全员群", 15
+STAFF_ROLES = ("maker", "checker", "risk", "auditor", "ops")
+
+
+class Command(BaseCommand):
+    help = "Loads two enterprises, twenty employees, a group and staff users; writes demo.json. Safe to repeat."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--file", required=True, type=Path)
+        parser.add_argument("--base-url", required=True)
+        parser.add_argument("--simulator-url", required=True)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.ENVIRONMENT == "production":
+            raise CommandError("The demo world is never loaded in production.")
+        enterprises, employees, groups = [], [], []
+        for code, name, size in ENTERPRISES:
+            enterprise = Enterprise.objects.filter(code=code).first()
+            if enterprise is None:
+                enterprise = directory.create_enterprise(code=code, name=name)
+            people = [self._employee(enterprise, number) for number in range(1, size + 1)]
+            members = people[:GROUP_SIZE]
+            group = Group.objects.filter(enterprise=enterprise, name=GROUP_NAME).first()
+            if group is None:
+                group = directory.create_group(
+                    enterprise_id=enterprise.pk,
+                    name=GROUP_NAME,
+                    employee_ids=[person.pk for person in members],
+                    now=clock.now(),
+                )
+            enterprises.append({"enterprise": code, "name": name})
+            groups.append({"id": group.pk, "name": group.name, "enterprise": code})
+            employees += [
+                {
+                    "enterprise": code,
+                    "employee": person.code,
+                    "password": PASSWORD,
+                    "group_ids": [group.pk] if person in members else [],
+                }
+                for person in people
+            ]
+        base_url = options["base_url"]
+        world = {
+            "base_url": base_url,
+            "push_url": None,
+            "simulator_url": options["simulator_url"],
+            "admin_url": f"{base_url}/admin/",
+            "enterprises": enterprises,
+            "employees": employees,
+            "groups": groups,
+            "staff": self._staff(),
+            "business_apps": [],
+        }
+        options["file"].write_text(json.dumps(world, ensure_ascii=False, indent=2), encoding="utf-8")
+        self.stdout.write(f"demo world: {len(employees)} employees, {len(world['staff'])} staff, {options['file']}")
+
+    def _employee(self, enterprise: Enterprise, number: int) -> Employee:
+        code = f"e{number:02d}"
+        found = Employee.objects.filter(enterprise=enterprise, code=code).first()
+        return found or directory.create_employee(
+            enterprise_id=enterprise.pk, code=code, name=f"员工{number:02d}", password=PASSWORD
+        )
+
+    def _staff(self) -> list[dict[str, Any]]:
+        views = Permission.objects.filter(codename__startswith="view_")
+        staff = []
+        for role in STAFF_ROLES:
+            group, _ = StaffGroup.objects.get_or_create(name=role)
+            group.permissions.set(views)
+            user, created = User.objects.get_or_create(username=role, defaults={"is_staff": True})
+            if created:
+                user.set_password(PASSWORD)
+                user.save()
+            user.groups.set([group])
+            staff.append({"username": role, "password": PASSWORD, "roles": [role]})
+        admin, created = User.objects.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
+        if created:
+            admin.set_password(PASSWORD)
+            admin.save()
+        staff.append({"username": "admin", "password": PASSWORD, "roles": ["superuser"]})
+        return staff

@@ -1,0 +1,266 @@
+"""What all environments share. Everything that differs between machines comes from the environment (.env.example)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import environ
+import structlog
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+env = environ.Env()
+
+DEFAULT_SECRET_KEY = "development-only-secret-key-that-production-refuses-to-start-with"  # noqa: S105
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default=DEFAULT_SECRET_KEY)
+DEBUG = env.bool("DJANGO_DEBUG", default=False)
+ALLOWED_HOSTS: list[str] = env.list("DJANGO_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
+PUBLIC_BASE_URL = env.str("PAYSYS_PUBLIC_BASE_URL", default="http://127.0.0.1:8000")
+"""Where providers reach our /notify/ addresses; official providers accept https only."""
+
+INSTALLED_APPS = [
+    "paysys.apps.PaysysConfig",
+    "redpacket.apps.RedpacketConfig",
+    "payments.apps.PaymentsConfig",
+    "orders.apps.OrdersConfig",
+    "funds.apps.FundsConfig",
+    "gateway.apps.GatewayConfig",
+    "identity.apps.IdentityConfig",
+    "foundation.apps.FoundationConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "django_prometheus",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "foundation.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "paysys.urls"
+WSGI_APPLICATION = "paysys.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Databases by role (design sharding.md) -------------------------------------------------------------------------
+
+MYSQL_OPTIONS: dict[str, Any] = {
+    "charset": "utf8mb4",
+    "isolation_level": "read committed",
+    "init_command": "SET sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
+    "innodb_lock_wait_timeout=10",
+}
+SQLITE_OPTIONS: dict[str, Any] = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 30,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+}
+
+
+def database(variable: str, default: str | None = None) -> dict[str, Any]:
+    """One entry of DATABASES from a URL variable, with the options its engine needs here."""
+    config: dict[str, Any] = env.db(variable, default=default) if default else env.db(variable)
+    config["OPTIONS"] = {
+        **config.get("OPTIONS", {}),
+        **(SQLITE_OPTIONS if "sqlite" in config["ENGINE"] else MYSQL_OPTIONS),
+    }
+    config["CONN_MAX_AGE"] = 300
+    config["CONN_HEALTH_CHECKS"] = True
+    config["SHARD_GROUP"] = None  # django-sharding reads it for every database
+    return config
+
+
+DATABASES: dict[str, Any] = {
+    "default": database("DATABASE_URL", f"sqlite:///{BASE_DIR / '.local' / 'paysys.sqlite3'}"),
+}
+for _role in ("funds", "redpacket"):
+    if env.str(f"{_role.upper()}_DATABASE_URL", default=""):
+        DATABASES[_role] = database(f"{_role.upper()}_DATABASE_URL")
+_order_aliases = []
+while env.str(f"ORDERS_{len(_order_aliases)}_DATABASE_URL", default=""):
+    _alias = f"orders_{len(_order_aliases)}"
+    DATABASES[_alias] = database(f"ORDERS_{len(_order_aliases)}_DATABASE_URL")
+    _order_aliases.append(_alias)
+
+DATABASE_ROLES: dict[str, str] = {
+    "default": "default",
+    "funds": "funds" if "funds" in DATABASES else "default",
+    "redpacket": "redpacket" if "redpacket" in DATABASES else "default",
+}
+ORDER_SHARD_DATABASES: list[str] = [
+    (_order_aliases or ["default"])[_i % len(_order_aliases or [1])] for _i in range(16)
+]
+"""Table i of the 16 order tables lives on entry i."""
+DATABASE_ROUTERS = ["foundation.db.sharding.RoleRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis, Celery --------------------------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_TASK_TIME_LIMIT = 30
+CELERY_TASK_SOFT_TIME_LIMIT = 25
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+if CELERY_BROKER_URL.startswith("amqp"):
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"confirm_publish": True}
+    CELERY_WORKER_DETECT_QUORUM_QUEUES = True
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60}
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+# --- People, time, language -----------------------------------------------------------------------------------------
+
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCESS_TOKEN_HOURS = env.int("PAYSYS_ACCESS_TOKEN_HOURS", default=12)
+
+TIME_ZONE = "Asia/Shanghai"
+USE_TZ = True
+CELERY_TIMEZONE = TIME_ZONE
+LANGUAGE_CODE = "zh-hans"
+LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+USE_I18N = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+# --- API ------------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["identity.api.authentication.EmployeeTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["identity.api.permissions.IsEmployee"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "foundation.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+    "DATETIME_FORMAT": "iso-8601",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Payment platform API",
+    "DESCRIPTION": "Recharge, wallet, orders and red packets. Amounts are integer fen; times are RFC 3339 with offset.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+"""No request of ours is larger; a provider's notice is a few KiB."""
+
+# --- Providers ------------------------------------------------------------------------------------------------------
+
+WECHAT_OFFICIAL_BASE_URL = "https://api.mch.weixin.qq.com"
+WECHAT: dict[str, Any] = {
+    "base_url": env.str("WECHAT_BASE_URL", default=WECHAT_OFFICIAL_BASE_URL),
+    "credentials_file": env.str("WECHAT_CREDENTIALS_FILE", default=""),
+    "connect_timeout_seconds": env.float("WECHAT_CONNECT_TIMEOUT_SECONDS", default=3.0),
+    "read_timeout_seconds": env.float("WECHAT_READ_TIMEOUT_SECONDS", default=10.0),
+}
+
+# --- Red packets ----------------------------------------------------------------------------------------------------
+
+REDPACKET_LIFETIME_SECONDS = env.int("PAYSYS_REDPACKET_LIFETIME_SECONDS", default=24 * 3600)
+REDPACKET_SHARE_MIN_FEN = 1
+REDPACKET_SHARE_MAX_FEN = 20_000
+REDPACKET_COUNT_MAX = 10_000
+RECHARGE_MAX_FEN = env.int("PAYSYS_RECHARGE_MAX_FEN", default=5_000_000)
+ORDER_LIFETIME_SECONDS = env.int("PAYSYS_ORDER_LIFETIME_SECONDS", default=30 * 60)
+
+# --- Safety, logs ---------------------------------------------------------------------------------------------------
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "no-referrer"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_HTTPONLY = True
+APPEND_SLASH = True
+
+_shared_processors: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=False),
+]
+structlog.configure(
+    processors=[*_shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+LOG_FORMAT = env.str("PAYSYS_LOG_FORMAT", default="json")
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": _shared_processors,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.dev.ConsoleRenderer(colors=False)
+                if LOG_FORMAT == "console"
+                else structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        },
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": env.str("PAYSYS_LOG_LEVEL", default="INFO")},
+    "loggers": {"django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+}
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+logging.captureWarnings(True)

@@ -1,0 +1,11 @@
+"""Embedded default: SQLite in WAL mode and a private redis-server, as `make run` starts them. Never for production."""
+
+from __future__ import annotations
+
+from paysys.settings.base import *  # noqa: F403
+
+ENVIRONMENT = "dev"
+ALLOWED_HOSTS = ["*"]
+WHITENOISE_USE_FINDERS = True
+SCHEDULE_SECONDS = {"payments.close_expired": 15, "redpacket.expire_due": 5, "redpacket.settle_sweep": 60}
+"""A demo does not wait ten minutes for an expired packet."""

@@ -1,0 +1,21 @@
+"""Tests on real MariaDB, Redis and RabbitMQ as tests/provision.py starts them. SQLite proves nothing about money."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+
+from paysys.settings.base import *  # noqa: F403
+from paysys.settings.base import DATABASES
+
+ENVIRONMENT = "test"
+ALLOWED_HOSTS = ["*"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+if any("sqlite" in config["ENGINE"] for config in DATABASES.values()):
+    raise ImproperlyConfigured("The tests need MariaDB: run `make test`, or set DATABASE_URL and the others.")
+for _config in DATABASES.values():
+    _config["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_520_ci"}

@@ -1,0 +1,10 @@
+"""WSGI entry for granian."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.production")
+application = get_wsgi_application()

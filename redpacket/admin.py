@@ -1,0 +1,111 @@
+"""Staff see everything of red packets and change nothing here."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from foundation.admin import ReadOnlyAdmin
+from foundation.money import yuan_display
+from redpacket.models import RedPacket, Settlement, Share
+
+
+def _link(model: type[Model], text: str, **where: str | int) -> SafeString:
+    """A link to the list of `model`, filtered."""
+    address = reverse(f"admin:redpacket_{model._meta.model_name}_changelist")
+    return format_html('<a href="{}?{}">{}</a>', address, urlencode(where), text)
+
+
+def _packet_link(packet_id: str) -> SafeString:
+    address = reverse("admin:redpacket_redpacket_change", args=[packet_id])
+    return format_html('<a href="{}">{}</a>', address, packet_id)
+
+
+@admin.register(RedPacket)
+class RedPacketAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id", "kind", "state", "total", "count", "sender_id", "enterprise_id",
+        "pay_source", "funding_order_no", "created_at", "expires_at", "refund_state",
+    )  # fmt: skip
+    list_filter = ("state", "kind", "pay_source", "refund_state", "created_at")
+    search_fields = ("=id", "=funding_order_no", "=refund_no", "=sender_id", "=receiver_id", "=group_id")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(description="total", ordering="total_fen")
+    def total(self, packet: RedPacket) -> str:
+        return yuan_display(packet.total_fen)
+
+    @admin.display(description="shares")
+    def shares_link(self, packet: RedPacket) -> SafeString:
+        return _link(Share, f"{packet.count} shares", packet__id__exact=packet.pk)
+
+    @admin.display(description="settlements")
+    def settlements_link(self, packet: RedPacket) -> SafeString:
+        return _link(Settlement, "settlement batches", packet__id__exact=packet.pk)
+
+    def get_fields(self, request: HttpRequest, obj: RedPacket | None = None) -> list[str]:
+        return [field.name for field in RedPacket._meta.fields] + ["shares_link", "settlements_link"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RedPacket | None = None) -> list[str]:
+        return self.get_fields(request, obj)
+
+
+@admin.register(Share)
+class ShareAdmin(ReadOnlyAdmin):
+    list_display = (
+        "packet_link", "share_no", "amount", "receiver_id", "claimed_at", "receipt_no", "settlement", "settled_at",
+    )  # fmt: skip
+    list_filter = ("claimed_at", "settled_at")
+    search_fields = ("=packet__id", "=receipt_no", "=receiver_id")
+    list_select_related = ("settlement",)
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(description="amount", ordering="amount_fen")
+    def amount(self, share: Share) -> str:
+        return yuan_display(share.amount_fen)
+
+    @admin.display(description="packet", ordering="packet")
+    def packet_link(self, share: Share) -> SafeString:
+        return _packet_link(share.packet_id)
+
+    def get_fields(self, request: HttpRequest, obj: Share | None = None) -> list[str]:
+        return ["packet_link", *(field.name for field in Share._meta.fields if field.name != "packet")]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Share | None = None) -> list[str]:
+        return self.get_fields(request, obj)
+
+
+@admin.register(Settlement)
+class SettlementAdmin(ReadOnlyAdmin):
+    list_display = (
+        "packet_link", "batch_no", "state", "share_count", "total", "tries", "created_at", "posted_at", "shares_link",
+    )  # fmt: skip
+    list_filter = ("state", "created_at")
+    search_fields = ("=packet__id",)
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(description="total", ordering="total_fen")
+    def total(self, settlement: Settlement) -> str:
+        return yuan_display(settlement.total_fen)
+
+    @admin.display(description="packet", ordering="packet")
+    def packet_link(self, settlement: Settlement) -> SafeString:
+        return _packet_link(settlement.packet_id)
+
+    @admin.display(description="shares")
+    def shares_link(self, settlement: Settlement) -> SafeString:
+        return _link(Share, f"{settlement.share_count} shares", settlement__id__exact=settlement.pk)
+
+    def get_fields(self, request: HttpRequest, obj: Settlement | None = None) -> list[str]:
+        return ["packet_link", *(field.name for field in Settlement._meta.fields if field.name != "packet")]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Settlement | None = None) -> list[str]:
+        return self.get_fields(request, obj)

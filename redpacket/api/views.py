@@ -1,0 +1,164 @@
+"""Endpoints of red packets. Each parses, makes one service call and translates the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from foundation import clock
+from foundation.api import cursors, idempotency
+from foundation.api.schema import IDEMPOTENCY_HEADER, error_responses
+from foundation.api.serializers import read
+from foundation.errors import InvalidRequest
+from identity import selectors as identity
+from identity.api.permissions import IsEmployee, RequiresToken
+from identity.models import Employee
+from payments.api.serializers import OrderSerializer
+from payments.domain.people import Person
+from payments.services import numbers
+from redpacket import selectors
+from redpacket.api.serializers import (
+    GrabAnswerSerializer,
+    RedPacketAnswerSerializer,
+    RedPacketListQuery,
+    RedPacketPageSerializer,
+    RedPacketRequest,
+    RedPacketSentSerializer,
+    packet_data,
+    packet_detail,
+)
+from redpacket.domain.states import PacketKind
+from redpacket.selectors import PacketView
+from redpacket.services import grab, send
+
+
+def _person(request: Request) -> Person:
+    employee = request.user
+    assert isinstance(employee, Employee)  # the permission class lets nobody else through
+    return Person(employee_id=employee.pk, enterprise_id=employee.enterprise_id)
+
+
+def _people(views: Iterable[PacketView]) -> dict[int, Employee]:
+    """The employees that the packets name."""
+    wanted: set[int | None] = set()
+    for view in views:
+        wanted |= {view.packet.sender_id, view.packet.receiver_id, *(share.receiver_id for share in view.shares)}
+    return identity.get_employees(employee_ids=[employee_id for employee_id in wanted if employee_id is not None])
+
+
+class RedPacketsView(APIView):
+    """Send a red packet; list the sent and the received ones."""
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsEmployee(), RequiresToken()] if self.request.method == "POST" else [IsEmployee()]
+
+    @extend_schema(
+        operation_id="redpackets_create",
+        request=RedPacketRequest,
+        responses={201: RedPacketSentSerializer, **error_responses(400, 401, 403, 404, 409, 422, 503)},
+        parameters=[IDEMPOTENCY_HEADER],
+    )
+    def post(self, request: Request) -> Response:
+        data = read(RedPacketRequest, request)
+        sender = _person(request)
+        new = send.NewPacket(
+            kind=PacketKind(data["kind"].upper()),
+            total_fen=data["total_fen"],
+            count=data["count"],
+            receiver_code=data.get("receiver", ""),
+            group_id=data.get("group", ""),
+            greeting=data["greeting"],
+        )
+
+        def work(order_no: str) -> Response:
+            sent = send.send_packet(order_no=order_no, sender=sender, new=new, pay=data["pay"], now=clock.now())
+            view = PacketView(packet=sent.packet, claimed_fen=0, claimed_count=0, mine=None)
+            answer = {
+                "redpacket": packet_data(view, _people([view]), viewer_id=sender.employee_id),
+                "order": OrderSerializer(sent.order).data,
+                "payment": dict(sent.payment),
+            }
+            return Response(answer, status=201)
+
+        return idempotency.respond(
+            request=request,
+            endpoint="redpackets",
+            reserve=lambda: numbers.issue(prefix=numbers.Prefix.REDPACKET_SEND, account_id=sender.employee_id),
+            work=work,
+        )
+
+    @extend_schema(
+        operation_id="redpackets_list",
+        parameters=[
+            OpenApiParameter("box", str, enum=["sent", "received"], required=True),
+            OpenApiParameter("cursor", str),
+            OpenApiParameter("limit", int),
+        ],
+        responses={200: RedPacketPageSerializer, **error_responses(400, 401)},
+    )
+    def get(self, request: Request) -> Response:
+        query = RedPacketListQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        data = query.validated_data
+        viewer = _person(request)
+        list_box = selectors.list_sent if data["box"] == "sent" else selectors.list_received
+        after = _after(data.get("cursor", ""), box=data["box"])
+        page = list_box(viewer=viewer, after=after, limit=data["limit"])
+        people = _people(page.items)
+        items = [packet_data(view, people, viewer_id=viewer.employee_id) for view in page.items]
+        cursor = cursors.encode([data["box"], *page.next_after]) if page.next_after else None
+        return Response({"items": items, "next_cursor": cursor})
+
+
+def _after(cursor: str, *, box: str) -> list[str] | None:
+    """The position that a cursor of this box names."""
+    if not cursor:
+        return None
+    values = cursors.decode(cursor)
+    wanted = {"sent": 2, "received": 3}[box]
+    is_ours = isinstance(values, list) and len(values) == wanted and all(isinstance(value, str) for value in values)
+    if not is_ours or values[0] != box or (box == "received" and not _is_moment_and_id(values[1], values[2])):
+        raise InvalidRequest({"cursor": ["not a cursor of this list"]})
+    return values[1:]
+
+
+def _is_moment_and_id(moment: str, number: str) -> bool:
+    try:
+        return dt.datetime.fromisoformat(moment).tzinfo is not None and number.isascii() and 0 < int(number) < 2**63
+    except ValueError:
+        return False
+
+
+class RedPacketView(APIView):
+    """One packet with its claimed shares: for its sender and for those it goes to."""
+
+    @extend_schema(
+        operation_id="redpackets_retrieve",
+        responses={200: RedPacketAnswerSerializer, **error_responses(401, 404)},
+    )
+    def get(self, request: Request, packet_id: str) -> Response:
+        viewer = _person(request)
+        view = selectors.get_view(packet_id=packet_id, viewer=viewer)
+        return Response({"redpacket": packet_detail(view, _people([view]), viewer_id=viewer.employee_id)})
+
+
+class GrabView(APIView):
+    """Grab a share. Needs no idempotency key: packet and employee are its key."""
+
+    permission_classes = [IsEmployee, RequiresToken]
+
+    @extend_schema(
+        operation_id="redpackets_grab",
+        request=None,
+        responses={200: GrabAnswerSerializer, **error_responses(400, 401, 403, 404, 409, 410, 503)},
+    )
+    def post(self, request: Request, packet_id: str) -> Response:
+        result = grab.grab(packet_id=packet_id, employee=_person(request), now=clock.now())
+        return Response(dataclasses.asdict(result))
