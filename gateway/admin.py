@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 
 from foundation.admin import ReadOnlyAdmin
@@ -17,9 +15,9 @@ class NoticeAdmin(ReadOnlyAdmin):
     list_display = ["id", "channel", "kind", "number", "state", "times_received", "received_at", "note"]
     list_filter = ["channel", "state", "kind"]
     search_fields = ["number", "event_key", "digest"]
-    date_hierarchy = None
     ordering = ["-id"]
-    fields: list[Any] = [
+    readonly_fields = ["body_text"]
+    fields = [
         "id",
         "channel",
         "method",
@@ -42,6 +40,3 @@ class NoticeAdmin(ReadOnlyAdmin):
     def body_text(self, notice: Notice) -> str:
         """The raw body as text; bytes that are no UTF-8 are shown escaped."""
         return bytes(notice.body).decode("utf-8", "backslashreplace")
-
-    def get_readonly_fields(self, request: Any, obj: Notice | None = None) -> list[Any]:
-        return self.fields

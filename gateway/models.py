@@ -32,7 +32,7 @@ class Notice(models.Model):
     headers = models.JSONField()
     body = models.BinaryField()
     digest = AsciiCharField(max_length=64, unique=True)
-    event_key = AsciiCharField(max_length=128, null=True, unique=True)  # noqa: DJ001 - unique only when known
+    event_key = AsciiCharField(max_length=128, null=True, unique=True)
     content_digest = AsciiCharField(max_length=64, blank=True, default="")
     kind = AsciiCharField(max_length=16, blank=True, default="")
     number = AsciiCharField(max_length=64, blank=True, default="")

@@ -116,7 +116,7 @@ class Answer:
     body: bytes
 
 
-class NoticeInvalid(Exception):  # noqa: N818 - a verdict, not a failure of ours
+class NoticeInvalid(Exception):
     """A notice that must change nothing. `reason` is lower-case machine text, kept with the raw notice.
 
     `is_signed`: the provider's signature was right and the content is still not acceptable; staff should look.

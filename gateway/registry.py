@@ -1,6 +1,6 @@
 """Channel code → adapter, built on first use and kept for the life of the process.
 
-Also the guard that production talks to the official address only: as a system check, and again when an adapter is built.
+Also the guard that production talks to the official address only: as a system check, and when an adapter is built.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Orders in the admin: one list over the 16 tables, found by any number, and one page per order. Nothing can be changed."""
+"""Orders in the admin: one list over the 16 tables, found by any number, one page per order; nothing can be changed."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ class ExpireDue(jobs.Job):
         return {**dataclasses.asdict(expiry.expire_due(now=now)), "cancelled_drafts": cancelled}
 
 
-class SettleAgain(jobs.Job):
+class SettleSweep(jobs.Job):
     """Every 30 minutes: claims without a receipt are settled again, whatever became of their bells."""
 
-    name = "redpacket.settle_again"
+    name = "redpacket.settle_sweep"
 
     def run(self, *, now: dt.datetime) -> Mapping[str, Any]:
         return dataclasses.asdict(settlement.settle_due(now=now))
@@ -41,5 +41,5 @@ class ReturnPending(jobs.Job):
 
 
 jobs.register(ExpireDue())
-jobs.register(SettleAgain())
+jobs.register(SettleSweep())
 jobs.register(ReturnPending())

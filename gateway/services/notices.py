@@ -27,7 +27,15 @@ MAX_BODY_BYTES = 64 * 1024
 """A provider's notice is a few KiB; what is larger is not stored, or anybody could fill the disk faster."""
 MAX_HEADER_CHARACTERS = 1024
 """Longer header values are cut in the store (verification sees the whole): WeChat's signature has 344."""
-KEPT_HEADERS = ("wechatpay-", "content-type", "content-length", "user-agent", "x-forwarded-for", "x-request-id", "request-id")
+KEPT_HEADERS = (
+    "wechatpay-",
+    "content-type",
+    "content-length",
+    "user-agent",
+    "x-forwarded-for",
+    "x-request-id",
+    "request-id",
+)
 """Beginnings of the header names that are stored; cookies and the like are nobody's business."""
 MAX_NOTE_CHARACTERS = 255
 
@@ -93,9 +101,9 @@ def receive_notice(
         raise
     received = _claim(notice_id=notice_id, channel=channel, fact=fact)
     if received is None:
-        invalid = NoticeInvalid("event_repeated_with_other_content", is_signed=True)
-        _refuse(notice_id=notice_id, channel=channel, invalid=invalid, now=now)
-        raise NoticeRefused from invalid
+        contradiction = NoticeInvalid("event_repeated_with_other_content", is_signed=True)
+        _refuse(notice_id=notice_id, channel=channel, invalid=contradiction, now=now)
+        raise NoticeRefused from contradiction
     return received
 
 
@@ -107,8 +115,10 @@ def finish_notice(*, notice_id: int, state: str, note: str, now: dt.datetime) ->
     if state not in (Notice.State.PROCESSED, Notice.State.FAILED):
         raise ValueError(f"not an end of processing: {state}")
     open_states = (Notice.State.VERIFIED, Notice.State.FAILED)
-    changed = _rows().filter(pk=notice_id, state__in=open_states).update(
-        state=state, note=note[:MAX_NOTE_CHARACTERS], processed_at=now
+    changed = (
+        _rows()
+        .filter(pk=notice_id, state__in=open_states)
+        .update(state=state, note=note[:MAX_NOTE_CHARACTERS], processed_at=now)
     )
     if not changed and not _rows().filter(pk=notice_id, state=Notice.State.PROCESSED).exists():
         raise NoticeStateWrong({"notice_id": notice_id, "state": state})
@@ -132,9 +142,7 @@ def _rows() -> models.QuerySet[Notice]:
     return Notice.objects.using(_alias())
 
 
-def _store(
-    *, channel: str, method: str, path: str, headers: Mapping[str, str], body: bytes, now: dt.datetime
-) -> int:
+def _store(*, channel: str, method: str, path: str, headers: Mapping[str, str], body: bytes, now: dt.datetime) -> int:
     kept = {
         name.lower(): value[:MAX_HEADER_CHARACTERS]
         for name, value in sorted(headers.items())
@@ -157,9 +165,7 @@ def _store(
                 )
                 return notice.pk
         except IntegrityError:
-            _rows().filter(digest=digest).update(
-                times_received=models.F("times_received") + 1, last_received_at=now
-            )
+            _rows().filter(digest=digest).update(times_received=models.F("times_received") + 1, last_received_at=now)
             return _rows().values_list("pk", flat=True).get(digest=digest)
 
     return transactions.run(work, using=_alias())
@@ -196,9 +202,7 @@ def _claim(*, notice_id: int, channel: str, fact: NoticeFact) -> ReceivedNotice 
                 number=fact.number,
                 note=f"same event as notice {holder.pk}",
             )
-        return ReceivedNotice(
-            notice_id=holder.pk, fact=fact, already_processed=holder.state == Notice.State.PROCESSED
-        )
+        return ReceivedNotice(notice_id=holder.pk, fact=fact, already_processed=holder.state == Notice.State.PROCESSED)
 
     return transactions.run(work, using=_alias())
 

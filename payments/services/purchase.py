@@ -121,11 +121,15 @@ def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) ->
             now=now,
             next_check_at=schedule.next_check(now=now, tries=0),
         )
-    payment = attempt.payment or _prepay(order, attempt, now)
+    payment = attempt.payment or prepay(order=order, attempt=attempt, now=now)
     return Purchase(order=orders.get_order(order_no=order_no), payment=payment)
 
 
-def _prepay(order: OrderRecord, attempt: AttemptRecord, now: dt.datetime) -> Mapping[str, Any]:
+def prepay(*, order: OrderRecord, attempt: AttemptRecord, now: dt.datetime) -> Mapping[str, Any]:
+    """Asks the attempt's provider for what the person pays with, and notes the answer on the attempt.
+
+    Raises ChannelRefused for the provider's no, and Busy without a certain answer: call again with the same attempt.
+    """
     request = PrepayRequest(
         attempt_no=attempt.attempt_no,
         amount_fen=attempt.amount_fen,

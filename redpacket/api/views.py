@@ -79,7 +79,7 @@ class RedPacketsView(APIView):
 
         def work(order_no: str) -> Response:
             sent = send.send_packet(order_no=order_no, sender=sender, new=new, pay=data["pay"], now=clock.now())
-            view = PacketView(packet=sent.packet, claimed_fen=0, claimed_count=0, mine=None)
+            view = selectors.get_view(packet_id=sent.packet.pk, viewer=sender)
             answer = {
                 "redpacket": packet_data(view, _people([view]), viewer_id=sender.employee_id),
                 "order": OrderSerializer(sent.order).data,

@@ -11,7 +11,7 @@ from redpacket.domain.states import PacketKind
 
 GREETING_MAX_CHARACTERS = 60
 _PACKET_ID = re.compile(r"[0-9a-f]{32}")
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Co", "Zl", "Zp"})
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Invisible marks that turn text around: a greeting could look like another one."""
 

@@ -1,7 +1,7 @@
 """Claims a share in the database: the commit that makes a grab true.
 
 The packet's row is locked shared, so that the expiry, which takes it exclusively, either sees the claim or stops it;
-the share changes hands by one conditional update. MariaDB's unique key (packet, receiver) and the update's condition decide
+the share changes hands by one conditional update. The unique key (packet, receiver) and the update's condition decide,
 whatever Redis believed. Source: design `faults.md` 3.5.
 """
 

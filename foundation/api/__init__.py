@@ -1,0 +1,1 @@
+"""The API's conventions: errors, strict input, cursors, idempotency, schema, health (design api.md)."""

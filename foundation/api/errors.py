@@ -1,0 +1,162 @@
+"""Every error of the API in one shape, the framework's own included.
+
+`{"error": {"code", "message", "details", "request_id"}}`; one code, one HTTP status; messages in Chinese or English by
+Accept-Language. Source: design api.md, Conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from django.utils.translation import get_language_from_request
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from foundation import alerts
+from foundation.errors import (
+    Broken,
+    Busy,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PaysysError,
+    PermissionDenied,
+    Rejected,
+)
+
+logger = structlog.get_logger("api")
+
+
+class MethodNotAllowed(Rejected):
+    code = "method_not_allowed"
+    http_status = 405
+    message_en = "This address does not take this method."
+    message_zh = "不支持该请求方法。"
+
+
+class NotAcceptable(Rejected):
+    code = "not_acceptable"
+    http_status = 406
+    message_en = "Only JSON is answered here."
+    message_zh = "仅支持 JSON。"
+
+
+class BodyTooLarge(Rejected):
+    code = "body_too_large"
+    http_status = 413
+    message_en = "The request body is too large."
+    message_zh = "请求体过大。"
+
+
+class UnsupportedMediaType(Rejected):
+    code = "unsupported_media_type"
+    http_status = 415
+    message_en = "Send JSON with Content-Type application/json."
+    message_zh = "请使用 application/json。"
+
+
+class RateLimited(Rejected):
+    code = "rate_limited"
+    http_status = 429
+    message_en = "Too many requests."
+    message_zh = "请求过于频繁。"
+
+
+class InternalError(Broken):
+    """Anything unexpected; the cause is in the log and the alert, never in the answer."""
+
+    code = "internal_error"
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
+    """DRF's EXCEPTION_HANDLER."""
+    request = context["request"]._request
+    known = translate(error)
+    report(known, error, request)
+    response = Response(body(known, request), status=known.http_status)
+    for name, value in headers(known, error).items():
+        response[name] = value
+    return response
+
+
+def django_response(error: Exception, request: HttpRequest) -> JsonResponse:
+    """The same answer outside DRF: middleware, plain views, Django's own handlers."""
+    known = translate(error)
+    report(known, error, request)
+    return JsonResponse(body(known, request), status=known.http_status, headers=headers(known, error))
+
+
+def translate(error: Exception) -> PaysysError:
+    """The error of ours that stands for any exception."""
+    if isinstance(error, PaysysError):
+        return error
+    if isinstance(error, drf.ValidationError):
+        return InvalidRequest(error.detail if isinstance(error.detail, dict) else {"body": error.detail})
+    if isinstance(error, drf.Throttled):
+        return RateLimited({"retry_after_seconds": int(error.wait or 1)})
+    simple: list[tuple[tuple[type[Exception], ...], type[PaysysError]]] = [
+        ((drf.NotAuthenticated, drf.AuthenticationFailed), NotAuthenticated),
+        ((drf.PermissionDenied, DjangoPermissionDenied), PermissionDenied),
+        ((drf.NotFound, Http404), NotFound),
+        ((drf.MethodNotAllowed,), MethodNotAllowed),
+        ((drf.NotAcceptable,), NotAcceptable),
+        ((drf.UnsupportedMediaType,), UnsupportedMediaType),
+        ((RequestDataTooBig,), BodyTooLarge),
+    ]
+    for kinds, known in simple:
+        if isinstance(error, kinds):
+            return known()
+    if isinstance(error, drf.ParseError):
+        return InvalidRequest({"body": ["not valid JSON"]})
+    if isinstance(error, BadRequest | SuspiciousOperation | DisallowedHost):
+        return InvalidRequest({"request": ["malformed"]})
+    return InternalError()
+
+
+def body(error: PaysysError, request: HttpRequest) -> dict[str, Any]:
+    """The JSON of an error."""
+    language = get_language_from_request(request)
+    details = {} if isinstance(error, Broken) else error.details
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message(language),
+            "details": details,
+            "request_id": getattr(request, "request_id", ""),
+        }
+    }
+
+
+def headers(error: PaysysError, cause: Exception) -> dict[str, str]:
+    """Retry-After, WWW-Authenticate and Allow where they belong."""
+    found: dict[str, str] = {}
+    if isinstance(error, Busy):
+        found["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, RateLimited):
+        found["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
+    if error.http_status == 401:
+        found["WWW-Authenticate"] = "Bearer"
+    return found
+
+
+def report(error: PaysysError, cause: Exception, request: HttpRequest) -> None:
+    """Logs and alerts what is our own fault; a refusal is no event."""
+    if not isinstance(error, Broken):
+        return
+    logger.error("request failed", path=request.path, method=request.method, exc_info=cause)
+    alerts.raise_alert(
+        code="request_failed",
+        subject=f"{request.method} {type(cause).__name__}",
+        message=f"{request.path}: {cause!r}"[:2000],
+        context={"request_id": getattr(request, "request_id", "")},
+    )

@@ -1,0 +1,132 @@
+"""The ledger in the admin: to be read, searched and followed by links; nothing can be added, changed or deleted."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from foundation.admin import ReadOnlyAdmin
+from foundation.money import yuan_display
+from funds.models import Account, Hold, Journal, Posting
+
+
+def _link(name: str, key: object, text: object) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[key]), text)
+
+
+def _order_link(order_no: str) -> SafeString | str:
+    return _link("orders_orderindex", order_no, order_no) if order_no else ""
+
+
+class PostingInline(admin.TabularInline):
+    model = Posting
+    fields = ("account_link", "bucket", "amount", "category", "balance_after", "created_at")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "Postings (credit positive)"
+
+    def has_add_permission(self, request: object, obj: object = None) -> bool:
+        return False
+
+    @admin.display(description="Account")
+    def account_link(self, posting: Posting) -> SafeString:
+        return _link("funds_account", posting.account_id, posting.account)
+
+    @admin.display(description="Amount")
+    def amount(self, posting: Posting) -> str:
+        return yuan_display(posting.amount_fen)
+
+    @admin.display(description="Balance after")
+    def balance_after(self, posting: Posting) -> str:
+        return "" if posting.balance_after_fen is None else yuan_display(posting.balance_after_fen)
+
+
+@admin.register(Journal)
+class JournalAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "reference", "order_link", "total", "posting_count", "created_at")
+    list_filter = ("kind",)
+    search_fields = ("=reference", "=order_no", "=source_no")
+    search_help_text = "Order number, attempt number, reference (exact)"
+    fields = ("kind", "reference", "order_link", "source_no", "actor", "memo", "total", "posting_count", "created_at")
+    readonly_fields = fields
+    inlines = (PostingInline,)
+    list_per_page = 20
+    ordering = ("-id",)
+
+    @admin.display(description="Order")
+    def order_link(self, journal: Journal) -> SafeString | str:
+        return _order_link(journal.order_no)
+
+    @admin.display(description="Amount")
+    def total(self, journal: Journal) -> str:
+        return yuan_display(journal.credit_total_fen)
+
+
+@admin.register(Posting)
+class PostingAdmin(ReadOnlyAdmin):
+    list_display = ("id", "journal_link", "account_link", "bucket", "amount", "category", "created_at")
+    list_filter = ("category", "bucket")
+    search_fields = ("=journal__reference", "=journal__order_no", "=account__owner_id")
+    list_select_related = ("journal", "account")
+    list_per_page = 20
+    ordering = ("-id",)
+
+    @admin.display(description="Journal")
+    def journal_link(self, posting: Posting) -> SafeString:
+        return _link("funds_journal", posting.journal_id, posting.journal)
+
+    @admin.display(description="Account")
+    def account_link(self, posting: Posting) -> SafeString:
+        return _link("funds_account", posting.account_id, posting.account)
+
+    @admin.display(description="Amount")
+    def amount(self, posting: Posting) -> str:
+        return yuan_display(posting.amount_fen)
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    list_display = ("id", "code", "owner_kind", "owner_id", "enterprise_id", "available", "frozen", "postings_link")
+    list_filter = ("owner_kind", "code")
+    search_fields = ("=owner_id", "=enterprise_id")
+    search_help_text = "Owner (employee id or channel) or enterprise id (exact)"
+    list_per_page = 20
+    ordering = ("id",)
+
+    @admin.display(description="Available", ordering="available_fen")
+    def available(self, account: Account) -> str:
+        return "" if account.owner_kind == "PLATFORM" else yuan_display(account.available_fen)
+
+    @admin.display(description="Frozen", ordering="frozen_fen")
+    def frozen(self, account: Account) -> str:
+        return "" if account.owner_kind == "PLATFORM" else yuan_display(account.frozen_fen)
+
+    @admin.display(description="Postings")
+    def postings_link(self, account: Account) -> SafeString:
+        url = reverse("admin:funds_posting_changelist")
+        return format_html('<a href="{}?account__id__exact={}">postings</a>', url, account.pk)
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    list_display = ("key", "account_link", "amount", "remaining", "state", "opened_at", "resolved_at")
+    list_filter = ("state",)
+    search_fields = ("=key", "=account__owner_id")
+    list_select_related = ("account",)
+    list_per_page = 20
+    ordering = ("-id",)
+
+    @admin.display(description="Account")
+    def account_link(self, hold: Hold) -> SafeString:
+        return _link("funds_account", hold.account_id, hold.account)
+
+    @admin.display(description="Amount")
+    def amount(self, hold: Hold) -> str:
+        return yuan_display(hold.amount_fen)
+
+    @admin.display(description="Remaining")
+    def remaining(self, hold: Hold) -> str:
+        return yuan_display(hold.remaining_fen)

@@ -1,0 +1,167 @@
+"""What can be posted: an entry of lines that sum to zero, with the holds it opens, spends or releases.
+
+Amounts are signed and credit positive: a customer's balance (a liability of ours) grows with +, an asset such as 1110
+channel clearing grows with −. Source: design `money.md` (Accounts, Movements).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Bucket(StrEnum):
+    """The two pockets of a customer account (2010 and 2020); platform accounts use AVAILABLE only."""
+
+    AVAILABLE = "AVAILABLE"
+    FROZEN = "FROZEN"
+
+
+class Category(StrEnum):
+    """What a line means for the enterprise rule recharge + income − withdrawal − consumption = balance."""
+
+    RECHARGE = "RECHARGE"
+    INCOME = "INCOME"
+    CONSUMPTION = "CONSUMPTION"
+    WITHDRAWAL = "WITHDRAWAL"
+    INTERNAL = "INTERNAL"
+    PLATFORM = "PLATFORM"
+
+
+class OwnerKind(StrEnum):
+    EMPLOYEE = "EMPLOYEE"
+    ENTERPRISE = "ENTERPRISE"
+    PLATFORM = "PLATFORM"
+
+
+class InvalidEntry(ValueError):
+    """The entry would break an invariant; a bug of whoever built it."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class AccountRef:
+    """One account by owner and code of the chart; it is opened at its first posting."""
+
+    owner_kind: str
+    owner_id: str
+    code: str
+    enterprise_id: str = ""
+
+    @property
+    def is_platform(self) -> bool:
+        return self.owner_kind == OwnerKind.PLATFORM
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes an account unique."""
+        return self.owner_kind, self.owner_id, self.code
+
+
+def employee_account(employee_id: int, enterprise_id: int) -> AccountRef:
+    """An employee's money: code 2010, whose frozen bucket is 2020."""
+    return AccountRef(
+        owner_kind=OwnerKind.EMPLOYEE, owner_id=str(employee_id), code="2010", enterprise_id=str(enterprise_id)
+    )
+
+
+def platform_account(code: str, key: str = "") -> AccountRef:
+    """An account of the platform, e.g. ("1110", "wechat"): channel clearing of one channel."""
+    return AccountRef(owner_kind=OwnerKind.PLATFORM, owner_id=key, code=code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One posting to be: `amount_fen` signed, credit positive, never zero."""
+
+    account: AccountRef
+    bucket: Bucket
+    amount_fen: int
+    category: Category
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenHold:
+    """A new freeze of `amount_fen` under a key that is used once."""
+
+    key: str
+    account: AccountRef
+    amount_fen: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendHold:
+    """Part of a freeze leaves the frozen bucket for somebody else."""
+
+    key: str
+    account: AccountRef
+    amount_fen: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseHold:
+    """Part of a freeze goes back to its owner's available bucket, or to its source."""
+
+    key: str
+    account: AccountRef
+    amount_fen: int
+
+
+HoldChange = OpenHold | SpendHold | ReleaseHold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One movement. (kind, reference) is the idempotency key of money itself; `source_no` names what caused it.
+
+    Validates itself: lines sum to zero, none is zero, one line per (account, bucket), the platform has no frozen
+    bucket, and the frozen lines are exactly what the holds change. Raises InvalidEntry.
+    """
+
+    kind: str
+    reference: str
+    lines: tuple[Line, ...]
+    holds: tuple[HoldChange, ...] = ()
+    order_no: str = ""
+    source_no: str = ""
+    actor: str = "system"
+    memo: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.kind or not self.reference or len(self.kind) > 32 or len(self.reference) > 64:
+            raise InvalidEntry(f"kind or reference missing or too long: {self.kind!r} {self.reference!r}")
+        if len(self.lines) < 2 or sum(line.amount_fen for line in self.lines) != 0:
+            raise InvalidEntry(f"lines of {self.kind} {self.reference} do not sum to zero")
+        seen = set()
+        for line in self.lines:
+            if type(line.amount_fen) is not int or line.amount_fen == 0:
+                raise InvalidEntry(f"line without an integer amount in {self.kind} {self.reference}")
+            if line.account.is_platform and line.bucket is not Bucket.AVAILABLE:
+                raise InvalidEntry("platform accounts have no frozen bucket")
+            place = (line.account.key, line.bucket)
+            if place in seen:
+                raise InvalidEntry(f"two lines of {self.kind} {self.reference} for {place}")
+            seen.add(place)
+        if frozen_by_lines(self.lines) != frozen_by_holds(self.holds):
+            raise InvalidEntry(f"holds and frozen lines of {self.kind} {self.reference} disagree")
+
+    @property
+    def total_fen(self) -> int:
+        """The amount moved: the sum of the credit lines."""
+        return sum(line.amount_fen for line in self.lines if line.amount_fen > 0)
+
+
+def frozen_by_lines(lines: tuple[Line, ...]) -> Mapping[tuple[str, str, str], int]:
+    """Change of the frozen bucket per account, from the lines."""
+    return {line.account.key: line.amount_fen for line in lines if line.bucket is Bucket.FROZEN}
+
+
+def frozen_by_holds(holds: tuple[HoldChange, ...]) -> Mapping[tuple[str, str, str], int]:
+    """Change of the frozen bucket per account, from the holds; raises InvalidEntry for an amount below 1."""
+    changes: dict[tuple[str, str, str], int] = defaultdict(int)
+    for hold in holds:
+        if type(hold.amount_fen) is not int or hold.amount_fen <= 0:
+            raise InvalidEntry(f"hold {hold.key} without a positive amount")
+        changes[hold.account.key] += hold.amount_fen if isinstance(hold, OpenHold) else -hold.amount_fen
+    return {key: amount for key, amount in changes.items() if amount}

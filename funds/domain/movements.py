@@ -1,0 +1,204 @@
+"""Every movement of money there is, one function for each row of design `money.md` ("Movements").
+
+Each returns an Entry; nothing else in the system builds lines. Amounts are positive fen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from funds.domain.entries import (
+    AccountRef,
+    Bucket,
+    Category,
+    Entry,
+    Line,
+    OpenHold,
+    ReleaseHold,
+    SpendHold,
+    platform_account,
+)
+
+CHANNEL_CLEARING = "1110"
+REFUND_IN_TRANSIT = "2320"
+PAYMENTS_TO_RETURN = "2410"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """Who gets how much of a settlement."""
+
+    account: AccountRef
+    amount_fen: int
+
+
+def _available(account: AccountRef, amount_fen: int, category: Category) -> Line:
+    return Line(account=account, bucket=Bucket.AVAILABLE, amount_fen=amount_fen, category=category)
+
+
+def _frozen(account: AccountRef, amount_fen: int, category: Category) -> Line:
+    return Line(account=account, bucket=Bucket.FROZEN, amount_fen=amount_fen, category=category)
+
+
+def _platform(code: str, channel: str, amount_fen: int) -> Line:
+    return _available(platform_account(code, channel), amount_fen, Category.PLATFORM)
+
+
+def recharge(*, order_no: str, attempt_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """1110 channel → 2010 of the owner. Keyed by the order, so an order has one effective success."""
+    return Entry(
+        kind="recharge",
+        reference=order_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=(
+            _platform(CHANNEL_CLEARING, channel, -amount_fen),
+            _available(owner, amount_fen, Category.RECHARGE),
+        ),
+    )
+
+
+def recharge_into_hold(
+    *, order_no: str, attempt_no: str, channel: str, owner: AccountRef, amount_fen: int, hold_key: str
+) -> Entry:
+    """1110 channel → 2020 of the owner and the hold, in one journal: no other debit can come in between.
+
+    The kind is "recharge" as well, on purpose: one effective success per order, whatever it pays for.
+    """
+    return Entry(
+        kind="recharge",
+        reference=order_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=(
+            _platform(CHANNEL_CLEARING, channel, -amount_fen),
+            _frozen(owner, amount_fen, Category.RECHARGE),
+        ),
+        holds=(OpenHold(key=hold_key, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def freeze(*, order_no: str, owner: AccountRef, amount_fen: int, hold_key: str) -> Entry:
+    """2010 → 2020 of the owner and the hold."""
+    return Entry(
+        kind="freeze",
+        reference=order_no,
+        order_no=order_no,
+        source_no=order_no,
+        lines=(
+            _available(owner, -amount_fen, Category.INTERNAL),
+            _frozen(owner, amount_fen, Category.INTERNAL),
+        ),
+        holds=(OpenHold(key=hold_key, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def settle_shares(
+    *, reference: str, order_no: str, sender: AccountRef, hold_key: str, receivers: Sequence[Receiver]
+) -> Entry:
+    """Sender's 2020 (spends the hold) → 2010 of each receiver. One line per receiver; the sender may be one."""
+    sums: dict[AccountRef, int] = defaultdict(int)
+    for receiver in receivers:
+        sums[receiver.account] += receiver.amount_fen
+    total_fen = sum(sums.values())
+    return Entry(
+        kind="share_settlement",
+        reference=reference,
+        order_no=order_no,
+        source_no=hold_key,
+        lines=(
+            _frozen(sender, -total_fen, Category.CONSUMPTION),
+            *(_available(account, amount, Category.INCOME) for account, amount in sorted(sums.items())),
+        ),
+        holds=(SpendHold(key=hold_key, account=sender, amount_fen=total_fen),),
+    )
+
+
+def release_rest(*, reference: str, order_no: str, owner: AccountRef, hold_key: str, amount_fen: int) -> Entry:
+    """2020 → 2010 of the owner: what is left of a hold goes back."""
+    return Entry(
+        kind="hold_release",
+        reference=reference,
+        order_no=order_no,
+        source_no=hold_key,
+        lines=(
+            _frozen(owner, -amount_fen, Category.INTERNAL),
+            _available(owner, amount_fen, Category.INTERNAL),
+        ),
+        holds=(ReleaseHold(key=hold_key, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def refund_from_hold(
+    *, refund_no: str, order_no: str, owner: AccountRef, hold_key: str, amount_fen: int, channel: str
+) -> Entry:
+    """What is left of a hold → 2320 refund in transit, while the provider is asked."""
+    return Entry(
+        kind="refund_start",
+        reference=refund_no,
+        order_no=order_no,
+        source_no=hold_key,
+        lines=(
+            _frozen(owner, -amount_fen, Category.RECHARGE),
+            _platform(REFUND_IN_TRANSIT, channel, amount_fen),
+        ),
+        holds=(ReleaseHold(key=hold_key, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def return_start(*, refund_no: str, order_no: str, amount_fen: int, channel: str) -> Entry:
+    """2410 payments to return → 2320 refund in transit."""
+    return Entry(
+        kind="refund_start",
+        reference=refund_no,
+        order_no=order_no,
+        source_no=refund_no,
+        lines=(
+            _platform(PAYMENTS_TO_RETURN, channel, -amount_fen),
+            _platform(REFUND_IN_TRANSIT, channel, amount_fen),
+        ),
+    )
+
+
+def refund_done(*, refund_no: str, order_no: str, channel: str, amount_fen: int) -> Entry:
+    """2320 → 1110: the provider gave the money back."""
+    return Entry(
+        kind="refund_done",
+        reference=refund_no,
+        order_no=order_no,
+        source_no=refund_no,
+        lines=(
+            _platform(REFUND_IN_TRANSIT, channel, -amount_fen),
+            _platform(CHANNEL_CLEARING, channel, amount_fen),
+        ),
+    )
+
+
+def refund_failed(*, refund_no: str, order_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """2320 → 2010 of the owner: the provider closed the refund, the money stays with us and is his."""
+    return Entry(
+        kind="refund_failed",
+        reference=refund_no,
+        order_no=order_no,
+        source_no=refund_no,
+        lines=(
+            _platform(REFUND_IN_TRANSIT, channel, -amount_fen),
+            _available(owner, amount_fen, Category.RECHARGE),
+        ),
+    )
+
+
+def receipt_to_return(*, order_no: str, attempt_no: str, channel: str, amount_fen: int) -> Entry:
+    """1110 → 2410: paid a second time, or after the order ended."""
+    return Entry(
+        kind="receipt_to_return",
+        reference=attempt_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=(
+            _platform(CHANNEL_CLEARING, channel, -amount_fen),
+            _platform(PAYMENTS_TO_RETURN, channel, amount_fen),
+        ),
+    )

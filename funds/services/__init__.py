@@ -1,0 +1,1 @@
+"""Use cases of the ledger; `ledger` is the one door through which money moves."""

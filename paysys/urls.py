@@ -1,0 +1,37 @@
+"""The URL map."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from foundation import health
+from foundation.api import handlers
+
+API_URLS = ["identity.api.urls", "funds.api.urls", "payments.api.urls", "redpacket.api.urls"]
+
+admin.site.site_header = "Payment platform"
+admin.site.site_title = "Payment platform"
+admin.site.index_title = "Finance and operations"
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("", include("django_prometheus.urls")),
+    path("admin/", admin.site.urls),
+    *(path("api/v1/", include(module)) for module in API_URLS),
+    path("api/schema/", SpectacularAPIView.as_view(permission_classes=[], authentication_classes=[]), name="schema"),
+    path(
+        "api/docs/",
+        SpectacularSwaggerView.as_view(url_name="schema", permission_classes=[], authentication_classes=[]),
+        name="docs",
+    ),
+    re_path(r"^api/(?P<rest>.*)$", handlers.not_found_api),
+    path("notify/", include("payments.api.notify_urls")),
+]
+
+handler400 = handlers.bad_request
+handler403 = handlers.permission_denied
+handler404 = handlers.page_not_found
+handler500 = handlers.server_error
