@@ -184,8 +184,9 @@ class Books:
         """sqlite3.IntegrityError when the number or the code exists."""
         with self.transaction():
             self._execute(
-                "INSERT INTO orders VALUES (:channel, :attempt_no, :code, :subject, :amount_fen, :paid_fen, :state,"
-                " :notify_url, :parameters, :transaction_id, :payer, :created_at, :expires_at, :code_issued_at, :paid_at)",
+                "INSERT INTO orders VALUES (:channel, :attempt_no, :code, :subject, :amount_fen, :paid_fen,"
+                " :state, :notify_url, :parameters, :transaction_id, :payer, :created_at, :expires_at,"
+                " :code_issued_at, :paid_at)",
                 {**vars(order), "parameters": _dump(order.parameters)},
             )
 
@@ -275,7 +276,7 @@ class Books:
 
     def list_processing_refunds(self) -> list[Refund]:
         """Soonest first."""
-        statement = "SELECT * FROM refunds WHERE state = 'PROCESSING' ORDER BY settle_real_at LIMIT 100"
+        statement = "SELECT * FROM refunds WHERE state = 'PROCESSING' ORDER BY settle_real_at"
         return [_refund(row) for row in self._rows(statement)]
 
     def finish_refund(self, *, refund: Refund, finished_at: float) -> bool:
@@ -295,8 +296,8 @@ class Books:
         """`row_id` of the argument is not used."""
         with self.transaction():
             self._execute(
-                "INSERT INTO notices VALUES (NULL, :notice_id, :channel, :attempt_no, :refund_no, :event, :url, :content,"
-                " :created_at, :state, :probes, :is_overtakable, :due_real_at, :tries)",
+                "INSERT INTO notices VALUES (NULL, :notice_id, :channel, :attempt_no, :refund_no, :event, :url,"
+                " :content, :created_at, :state, :probes, :is_overtakable, :due_real_at, :tries)",
                 {**vars(notice), "content": _dump(notice.content), "probes": json.dumps(notice.probes)},
             )
 
@@ -333,9 +334,7 @@ class Books:
                 (state, due_real_at, notice.row_id),
             )
 
-    def record_delivery(
-        self, *, notice: Notice, mode: str, status: int | None, body: str, sent_real_at: float
-    ) -> None:
+    def record_delivery(self, *, notice: Notice, mode: str, status: int | None, body: str, sent_real_at: float) -> None:
         with self.transaction():
             self._execute(
                 "INSERT INTO deliveries VALUES (NULL, ?, ?, ?, ?, ?)",
@@ -378,7 +377,7 @@ class Books:
 
 
 def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return json.dumps(content, sort_keys=True)
 
 
 def _order(row: sqlite3.Row) -> Order:

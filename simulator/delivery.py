@@ -7,12 +7,13 @@ as the merchant must expect anyway.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import requests
@@ -49,7 +50,7 @@ class Deliverer:
         self._tasks: queue.SimpleQueue[Notice | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._under_way: set[int] = set()
-        targets = [self._schedule] + [self._send_tasks] * SENDERS
+        targets: list[Callable[[], None]] = [self._schedule, *[self._send_tasks] * SENDERS]
         self._threads = [threading.Thread(target=self._guard, args=(target,), daemon=True) for target in targets]
 
     def start(self) -> None:
@@ -65,7 +66,7 @@ class Deliverer:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _guard(self, target) -> None:  # type: ignore[no-untyped-def]
+    def _guard(self, target: Callable[[], None]) -> None:
         """The books are closed under a thread only while stopping; it then ends without a word."""
         with contextlib.suppress(BooksClosed):
             target()
@@ -73,14 +74,23 @@ class Deliverer:
     def _schedule(self) -> None:
         while not self._world.stopping.is_set():
             self._world.wake.clear()
-            next_refund_at = desk.settle_refunds(world=self._world, channels=self._channels)
-            next_notice_at = self._hand_out()
-            moments = [moment for moment in (next_refund_at, next_notice_at) if moment is not None]
-            wait = min(moments, default=time.time() + MAX_IDLE_SECONDS) - time.time()
-            self._world.wake.wait(min(max(wait, 0.0), MAX_IDLE_SECONDS))
+            moments = [time.time() + MAX_IDLE_SECONDS]
+            try:
+                moments.append(desk.settle_refunds(world=self._world, channels=self._channels))
+                moments.append(self._hand_out())
+            except BooksClosed:
+                raise
+            except Exception:
+                self._report()
+            self._world.wake.wait(max(min(moments) - time.time(), 0.0))
 
-    def _hand_out(self) -> float | None:
-        """Gives what is due to the senders; the machine's time of the next one, or None."""
+    def _report(self) -> None:
+        """A bug of ours must not end the thread: it is shown, and what is due stays due."""
+        traceback.print_exc(file=sys.stderr)
+        self._world.stopping.wait(1.0)
+
+    def _hand_out(self) -> float:
+        """Gives what is due to the senders; the machine's time of the next one."""
         for notice in self._world.books.list_due_notices(limit=LIST_LIMIT):
             with self._lock:
                 if notice.row_id in self._under_way:
@@ -89,7 +99,7 @@ class Deliverer:
                     return notice.due_real_at
                 self._under_way.add(notice.row_id)
             self._tasks.put(notice)
-        return None
+        return math.inf
 
     def _send_tasks(self) -> None:
         while (notice := self._tasks.get()) is not None and not self._world.stopping.is_set():
@@ -98,9 +108,7 @@ class Deliverer:
             except BooksClosed:
                 raise
             except Exception:
-                # A bug of ours must not end the thread; the notice stays due and is looked at by a person.
-                traceback.print_exc(file=sys.stderr)
-                self._world.stopping.wait(1.0)
+                self._report()
             finally:
                 with self._lock:
                     self._under_way.discard(notice.row_id)

@@ -5,6 +5,7 @@ Each function is one transaction of the books. Refusals are exceptions; the call
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -238,8 +239,8 @@ def get_refund(*, world: World, channel: str, refund_no: str) -> Refund:
     return refund
 
 
-def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float | None:
-    """Ends the refunds that are due and queues their notices; the machine's time of the next one, or None."""
+def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float:
+    """Ends the refunds that are due and queues their notices; the machine's time of the next one."""
     for refund in world.books.list_processing_refunds():
         if refund.settle_real_at > time.time():
             return refund.settle_real_at
@@ -251,10 +252,8 @@ def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float | 
                 done = get_refund(world=world, channel=refund.channel, refund_no=refund.refund_no)
                 order = get_order(world=world, channel=refund.channel, attempt_no=refund.attempt_no)
                 draft = channel.draft_refund_notice(refund=done, order=order)
-                _queue_notice(
-                    world=world, order=order, refund_no=refund.refund_no, url=refund.notify_url, draft=draft
-                )
-    return None
+                _queue_notice(world=world, order=order, refund_no=refund.refund_no, url=refund.notify_url, draft=draft)
+    return math.inf
 
 
 def refunded_fen(refunds: list[Refund]) -> int:

@@ -109,7 +109,9 @@ def read_rule(content: object, *, channels: Mapping[str, frozenset[str]]) -> Rul
         raise BadRule(f"tamper must be one of: {', '.join(TAMPERS)}")
     if given.get("channel", next(iter(channels))) not in channels:
         raise BadRule(f"channel must be one of: {', '.join(channels)}")
-    operations = frozenset[str]().union(*(names for name, names in channels.items() if given.get("channel", name) == name))
+    operations = frozenset[str]().union(
+        *(names for name, names in channels.items() if given.get("channel", name) == name)
+    )
     if given.get("operation", next(iter(operations))) not in operations:
         raise BadRule(f"operation must be one of: {', '.join(sorted(operations))}")
     return Rule(**given)

@@ -84,8 +84,8 @@ def post(*, entry: Entry, now: dt.datetime) -> PostedJournal:
     if journal is None:
         return _first(entry)
     accounts = _lock_accounts(sorted({line.account for line in entry.lines}), now)
-    balances = _move_balances(entry, accounts)
     _move_holds(entry.holds, accounts, now)
+    balances = _move_balances(entry, accounts)
     Posting.objects.using(alias()).bulk_create(
         [
             Posting(

@@ -84,8 +84,9 @@ def receive_notice(
 
     Raises NoticeTooLarge (over MAX_BODY_BYTES, nothing stored), NoticeRefused (stored with its reason; alerted when the
     signature was right), ChannelUnavailable for an unknown channel. Repeating is safe: the same bytes are one row, the
-    same event freshly signed is a DUPLICATE of the first verified row, whose id is returned. Locks the notice's row.
-    Must not be called inside a transaction: the raw row would roll back with it.
+    same event freshly signed is a DUPLICATE of the first verified row, whose id is returned; one that says something
+    else is refused, unless the first had FAILED. Locks the notice's row. Must not be called inside a
+    transaction: the raw row would roll back with it.
     """
     registry.answers(channel)
     if len(body) > MAX_BODY_BYTES:
@@ -192,6 +193,8 @@ def _claim(*, notice_id: int, channel: str, fact: NoticeFact) -> ReceivedNotice 
 
     def work() -> ReceivedNotice | None:
         mine = _rows().select_for_update().get(pk=notice_id)
+        if mine.event_key != event_key:
+            _release_failed(event_key, content)
         holder = mine if mine.event_key == event_key else _take_event(mine, event_key, content, fact)
         if holder.content_digest != content:
             return None
@@ -205,6 +208,16 @@ def _claim(*, notice_id: int, channel: str, fact: NoticeFact) -> ReceivedNotice 
         return ReceivedNotice(notice_id=holder.pk, fact=fact, already_processed=holder.state == Notice.State.PROCESSED)
 
     return transactions.run(work, using=_alias())
+
+
+def _release_failed(event_key: str, content: str) -> None:
+    """A verified notice that could not be acted on (wrong amount, unknown number) does not bar one that says otherwise.
+
+    Its row stays FAILED with its reason. A first one that is VERIFIED (being processed) or PROCESSED keeps the event.
+    """
+    _rows().filter(event_key=event_key, state=Notice.State.FAILED).exclude(content_digest=content).update(
+        event_key=None
+    )
 
 
 def _take_event(mine: Notice, event_key: str, content: str, fact: NoticeFact) -> Notice:

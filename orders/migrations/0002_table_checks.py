@@ -46,4 +46,4 @@ def drop_checks(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [("orders", "0001_initial")]
-    operations = [migrations.RunPython(add_checks, drop_checks, hints={"everywhere": True})]
+    operations = [migrations.RunPython(add_checks, drop_checks, hints={"everywhere": True}, atomic=False)]

@@ -135,7 +135,7 @@ def prepay(*, order: OrderRecord, attempt: AttemptRecord, now: dt.datetime) -> M
         amount_fen=attempt.amount_fen,
         subject=order.subject,
         scene=attempt.scene,
-        expires_at=schedule.provider_expiry(now=now, order_expires_at=order.expires_at or now),
+        expires_at=schedule.provider_expiry(now=attempt.created_at, order_expires_at=order.expires_at or now),
         notify_url=notify_url(attempt.channel),
     )
     result = Result(outcome=Outcome.UNKNOWN)

@@ -21,10 +21,14 @@ def apply(*, refund_no: str, result: Result, now: dt.datetime) -> None:
     """Books the end of a refund once, or schedules the next question. `refund_no` is the refund order's number.
 
     SUCCESS: 2320 → 1110, order SUCCESS. FAILED (the provider closed it, the money stays with us): 2320 → the customer's
-    available balance for a packet's rest; a return that fails goes to staff and stays open. Anything else waits.
+    available balance for a packet's rest; a return that fails goes to staff and stays open. Another amount than asked
+    for decides nothing and goes to staff. Anything else waits.
     """
     order = orders.get_order(order_no=refund_no)
     attempt = order.attempts[-1]
+    if result.amount_fen is not None and result.amount_fen != order.amount_fen:
+        _call_staff(order, attempt, result, now)
+        result = Result(outcome=Outcome.UNKNOWN, code="refund_amount_mismatch", message=str(result.amount_fen))
     if result.code == "abnormal":
         _call_staff(order, attempt, result, now)
     if result.outcome is Outcome.SUCCESS:

@@ -109,7 +109,7 @@ DATABASES: dict[str, Any] = {
 for _role in ("funds", "redpacket"):
     if env.str(f"{_role.upper()}_DATABASE_URL", default=""):
         DATABASES[_role] = database(f"{_role.upper()}_DATABASE_URL")
-_order_aliases = []
+_order_aliases: list[str] = []
 while env.str(f"ORDERS_{len(_order_aliases)}_DATABASE_URL", default=""):
     _alias = f"orders_{len(_order_aliases)}"
     DATABASES[_alias] = database(f"ORDERS_{len(_order_aliases)}_DATABASE_URL")

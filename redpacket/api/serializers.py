@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from foundation.api.serializers import FenIntegerField, StrictIntegerField, StrictSerializer
+from foundation.api.serializers import FenIntegerField, StrictIntegerField, StrictSerializer, TextField
 from foundation.money import MAX_FEN
 from identity.models import Employee
 from payments.api.serializers import CHANNELS, SCENES, OrderSerializer, PaymentSerializer
@@ -65,9 +65,9 @@ class RedPacketRequest(StrictSerializer):
     kind = serializers.ChoiceField(choices=KINDS)
     total_fen = FenIntegerField(max_value=MAX_FEN)
     count = StrictIntegerField(min_value=1)
-    receiver = serializers.CharField(required=False, max_length=64)
-    group = serializers.CharField(required=False, max_length=32)
-    greeting = serializers.CharField(required=False, allow_blank=True, trim_whitespace=True, default="")
+    receiver = TextField(required=False, max_length=32)
+    group = TextField(required=False, max_length=32)
+    greeting = TextField(required=False, allow_blank=True, default="")
     pay = PayField()
 
 

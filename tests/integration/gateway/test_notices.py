@@ -283,6 +283,22 @@ class TestRepeats:
         assert (kept.state, kept.event_key) == ("VERIFIED", f"wechat:{event}")
         assert Alert.objects.get().subject == "wechat:event_repeated_with_other_content"
 
+    def test_a_failed_notice_does_not_bar_the_genuine_one(self, provider: Provider) -> None:
+        event = fresh_event()
+        wrong = transaction_data(amount={"total": 8889, "currency": "CNY"})
+        first = receive(provider.notice(wrong, event_id=event, now=NOW))
+        notices.finish_notice(notice_id=first.notice_id, state="FAILED", note="amount mismatch", now=NOW)
+        genuine = receive(provider.notice(transaction_data(), event_id=event, now=NOW))
+        assert (genuine.already_processed, genuine.fact.result.amount_fen) == (False, 8888)
+        assert genuine.notice_id != first.notice_id
+        assert list(Notice.objects.order_by("id").values_list("state", "event_key", "note")) == [
+            ("FAILED", None, "amount mismatch"),
+            ("VERIFIED", f"wechat:{event}", ""),
+        ]
+        refused(provider.notice(wrong, event_id=event, now=LATER), now=LATER)
+        notices.finish_notice(notice_id=genuine.notice_id, state="PROCESSED", note="booked", now=NOW)
+        assert receive(provider.notice(transaction_data(), event_id=event, now=NOW)).already_processed is True
+
     def test_two_events_of_one_number_are_two_notices(self, provider: Provider) -> None:
         first = receive(provider.notice(transaction_data(), now=NOW))
         second = receive(provider.notice(refund_notice_data(), event_type="REFUND.SUCCESS", now=NOW))

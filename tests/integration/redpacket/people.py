@@ -1,18 +1,12 @@
-"""Employees, groups and money for the tests of red packets: fresh ones for each test, so nothing needs flushing."""
+"""Employees and their wallets as red packets name them: by their two ids. Fresh ones for each test."""
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
-from foundation import clock
-from funds import selectors as funds
-from funds.domain import movements
-from funds.domain.entries import employee_account
-from funds.services import ledger
-from identity.models import Employee, Enterprise, Group, GroupMember
+from identity.models import Employee
 from payments.domain.people import Person
-from payments.services import numbers
+from tests import worlds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,38 +24,25 @@ class People:
 
 def make_people(*, count: int) -> People:
     """An enterprise with `count` employees, all in one group."""
-    mark = secrets.token_hex(6)
-    enterprise = Enterprise.objects.create(code=f"e{mark}", name=f"Enterprise {mark}")
-    Employee.objects.bulk_create(
-        Employee(enterprise=enterprise, code=f"p{number}", name=f"Person {number}", password="!")
-        for number in range(count)
-    )
-    employees = list(Employee.objects.filter(enterprise=enterprise).order_by("pk"))
-    group = Group.objects.create(enterprise=enterprise, name=f"Group {mark}")
-    GroupMember.objects.bulk_create(GroupMember(group=group, employee=employee) for employee in employees)
-    members = tuple(Person(employee_id=employee.pk, enterprise_id=enterprise.pk) for employee in employees)
-    return People(enterprise_id=enterprise.pk, group_id=group.pk, members=members)
+    world = worlds.make_world(count)
+    members = tuple(Person(employee_id=employee.pk, enterprise_id=world.enterprise.pk) for employee in world.employees)
+    return People(enterprise_id=world.enterprise.pk, group_id=world.group.pk, members=members)
+
+
+def employee_of(person: Person) -> Employee:
+    return Employee.objects.select_related("enterprise").get(pk=person.employee_id)
 
 
 def code_of(person: Person) -> str:
     """The employee's code, by which the API names him."""
-    return Employee.objects.get(pk=person.employee_id).code
+    return employee_of(person).code
 
 
 def give_money(person: Person, *, amount_fen: int) -> None:
     """Puts money into the wallet as a recharge does."""
-    order_no = numbers.issue(prefix=numbers.Prefix.RECHARGE, account_id=person.employee_id)
-    entry = movements.recharge(
-        order_no=order_no,
-        attempt_no=order_no,
-        channel="wechat",
-        owner=employee_account(person.employee_id, person.enterprise_id),
-        amount_fen=amount_fen,
-    )
-    ledger.in_transaction(lambda: ledger.post(entry=entry, now=clock.now()))
+    worlds.give_money(employee_of(person), amount_fen)
 
 
 def wallet(person: Person) -> tuple[int, int]:
     """(available, frozen) in fen."""
-    found = funds.get_wallet(account=employee_account(person.employee_id, person.enterprise_id))
-    return found.available_fen, found.frozen_fen
+    return worlds.wallet_of(employee_of(person))

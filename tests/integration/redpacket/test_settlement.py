@@ -11,6 +11,7 @@ import pytest
 from foundation import clock, jobs
 from foundation.errors import Broken, Busy
 from foundation.models import Alert
+from payments.domain.people import Person
 from payments.services import shares
 from redpacket import selectors, tasks
 from redpacket.domain.states import PacketState, SettlementState
@@ -85,23 +86,27 @@ def test_settling_again_moves_nothing() -> None:
 
 
 def test_the_last_settlement_exhausts_the_packet() -> None:
-    people = make_people(count=3)
+    people = make_people(count=4)
     packet = open_and_grab(people, total_fen=900, count=3, grabs=3)
     settle(packet)
     packet.refresh_from_db()
     assert (packet.state, packet.rest_fen, packet.closed_at is not None) == (PacketState.EXHAUSTED, 0, True)
-    mine = received(packet)
-    assert wallet(people.sender) == (mine[people.sender.employee_id], 0)  # the sender grabbed one of his own shares
-    with pytest.raises(grab.RedPacketEmpty):
-        stranger = make_people(count=1)
-        grab._through_database(packet.pk, _as_member(stranger, people), clock.now())
+    assert wallet(people.sender) == (0, 0)
+    for grab_again in (grab.grab, through_database):
+        with pytest.raises(grab.RedPacketEmpty):
+            grab_again(packet_id=packet.pk, employee=people.sender, now=clock.now())
 
 
-def _as_member(stranger: People, people: People) -> Any:
-    from identity.models import GroupMember
+def through_database(*, packet_id: str, employee: Person, now: dt.datetime) -> Any:
+    return grab._through_database(packet_id, employee, now)
 
-    GroupMember.objects.create(group_id=people.group_id, employee_id=stranger.sender.employee_id)
-    return type(stranger.sender)(employee_id=stranger.sender.employee_id, enterprise_id=people.enterprise_id)
+
+def test_the_sender_may_receive_from_himself() -> None:
+    people = make_people(count=2)
+    packet = open_and_grab(people, total_fen=900, count=2, grabs=2)
+    settle(packet)
+    assert wallet(people.sender) == (received(packet)[people.sender.employee_id], 0)
+    assert_books_balance()
 
 
 def test_many_claims_settle_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +122,10 @@ def test_many_claims_settle_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_fixed_before_a_crash_is_posted_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     people = make_people(count=4)
     packet = open_and_grab(people, total_fen=900, count=3, grabs=2)
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(shares, "settle", fail_with(SystemExit()))
-        settle(packet)
+        with pytest.raises(SystemExit):
+            settle(packet)
     fixed = list(Share.objects.exclude(receipt_no="").filter(packet_id=packet.pk).values_list("share_no", "receipt_no"))
     assert len(fixed) == 2
     assert wallet(people.sender) == (0, 900)
@@ -136,9 +142,10 @@ def test_a_batch_fixed_before_a_crash_is_posted_as_it_was(monkeypatch: pytest.Mo
 def test_a_crash_after_the_ledger_commit_moves_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     people = make_people(count=4)
     packet = open_and_grab(people, total_fen=900, count=3, grabs=2)
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(shares, "settle", fail_with(SystemExit(), after=shares.settle))
-        settle(packet)
+        with pytest.raises(SystemExit):
+            settle(packet)
     booked = [wallet(person) for person in people.members]
     assert booked[0] == (0, 900 - sum(received(packet).values()))
     assert batches(packet) == [(1, "ASSIGNED", 2)]

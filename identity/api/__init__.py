@@ -1,0 +1,1 @@
+"""Log-in, groups, and how requests are authenticated."""

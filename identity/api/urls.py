@@ -1,0 +1,12 @@
+"""Routes under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from identity.api import views
+
+urlpatterns = [
+    path("auth/login", views.LoginView.as_view()),
+    path("groups", views.GroupsView.as_view()),
+]

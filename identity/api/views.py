@@ -1,0 +1,102 @@
+"""Log-in and groups."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from foundation import clock
+from foundation.api.schema import error_responses
+from foundation.api.serializers import StrictSerializer, TextField, read
+from identity import selectors
+from identity.models import Employee, Group
+from identity.services import directory, login
+
+
+class LoginRequest(StrictSerializer):
+    enterprise = TextField(max_length=32)
+    employee = TextField(max_length=32)
+    password = TextField(max_length=128, trim_whitespace=False)
+
+
+class EmployeeSerializer(serializers.Serializer):
+    enterprise = serializers.CharField(source="enterprise.code")
+    employee = serializers.CharField(source="code")
+    name = serializers.CharField()
+
+
+class LoginAnswer(serializers.Serializer):
+    access_token = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    employee = EmployeeSerializer()
+
+
+class GroupRequest(StrictSerializer):
+    name = TextField(max_length=directory.NAME_MAX_LENGTH)
+    employees = serializers.ListField(
+        child=TextField(max_length=32), min_length=1, max_length=directory.GROUP_MAX_MEMBERS
+    )
+
+
+class GroupSerializer(serializers.Serializer):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    employees = serializers.SerializerMethodField()
+
+    def get_employees(self, group: Group) -> list[str]:
+        return [member.employee.code for member in group.members.all()]
+
+
+class GroupAnswer(serializers.Serializer):
+    group = GroupSerializer()
+
+
+class GroupListAnswer(serializers.Serializer):
+    items = GroupSerializer(many=True)
+
+
+class LoginView(APIView):
+    """Log in with enterprise, employee and password."""
+
+    authentication_classes: list = []
+    permission_classes: list = []
+
+    @extend_schema(
+        operation_id="auth_login",
+        request=LoginRequest,
+        responses={200: LoginAnswer, **error_responses(400, 401)},
+        auth=[],
+    )
+    def post(self, request: Request) -> Response:
+        data = read(LoginRequest, request)
+        issued = login.log_in(
+            enterprise_code=data["enterprise"],
+            employee_code=data["employee"],
+            password=data["password"],
+            now=clock.now(),
+        )
+        return Response(LoginAnswer(issued).data)
+
+
+class GroupsView(APIView):
+    """The own chat groups; a new one."""
+
+    @extend_schema(operation_id="groups_list", responses={200: GroupListAnswer, **error_responses(401)})
+    def get(self, request: Request) -> Response:
+        groups = selectors.list_groups(employee=cast(Employee, request.user))
+        return Response({"items": GroupSerializer(groups, many=True).data})
+
+    @extend_schema(
+        operation_id="groups_create", request=GroupRequest, responses={201: GroupAnswer, **error_responses(400, 401)}
+    )
+    def post(self, request: Request) -> Response:
+        data = read(GroupRequest, request)
+        group = directory.create_group_of(
+            creator=cast(Employee, request.user), name=data["name"], employee_codes=data["employees"], now=clock.now()
+        )
+        return Response({"group": GroupSerializer(group).data}, status=201)

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class IdentityConfig(AppConfig):
+    name = "identity"
+    verbose_name = "Enterprises and employees"
+
+    def ready(self) -> None:
+        from identity.api import authentication  # noqa: F401 - registers the OpenAPI security scheme

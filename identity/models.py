@@ -1,0 +1,98 @@
+"""Who uses the platform as a client. Staff are Django's own users."""
+
+from __future__ import annotations
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import models
+
+from foundation import ids
+from foundation.db import sharding
+from foundation.db.fields import AsciiCharField
+
+
+@sharding.stored_on("default")
+class Enterprise(models.Model):
+    """A company (企业); `code` is what its employees type to log in."""
+
+    id = models.BigAutoField(primary_key=True)
+    code = AsciiCharField(max_length=32, unique=True)
+    name = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})"
+
+
+@sharding.stored_on("default")
+class Employee(models.Model):
+    """A person of an enterprise (员工). `request.user` of the client API."""
+
+    id = models.BigAutoField(primary_key=True)
+    enterprise = models.ForeignKey(Enterprise, on_delete=models.PROTECT, related_name="employees")
+    code = AsciiCharField(max_length=32)
+    name = models.CharField(max_length=100)
+    password = AsciiCharField(max_length=128)
+    is_active = models.BooleanField(default=True)
+    last_login_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["enterprise", "code"], name="employee_code_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})"
+
+    @property
+    def is_authenticated(self) -> bool:
+        """What DRF asks of a user; an Employee only gets there by a valid token."""
+        return True
+
+    def set_password(self, password: str) -> None:
+        self.password = make_password(password)
+
+    def check_password(self, password: str) -> bool:
+        return check_password(password, self.password)
+
+
+@sharding.stored_on("default")
+class AccessToken(models.Model):
+    """A log-in. Only the SHA-256 of the token is kept."""
+
+    id = models.BigAutoField(primary_key=True)
+    digest = AsciiCharField(max_length=64, unique=True)
+    employee = models.ForeignKey(Employee, on_delete=models.CASCADE, related_name="tokens")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["expires_at"], name="token_expires")]
+
+    def __str__(self) -> str:
+        return f"token {self.pk} of {self.employee_id}"
+
+
+@sharding.stored_on("default")
+class Group(models.Model):
+    """A chat group (群) a lucky packet can go to; its id is opaque."""
+
+    id = AsciiCharField(max_length=32, primary_key=True, default=ids.new_id)
+    enterprise = models.ForeignKey(Enterprise, on_delete=models.PROTECT, related_name="groups")
+    name = models.CharField(max_length=60)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@sharding.stored_on("default")
+class GroupMember(models.Model):
+    """An employee in a group."""
+
+    id = models.BigAutoField(primary_key=True)
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="members")
+    employee = models.ForeignKey(Employee, on_delete=models.PROTECT, related_name="memberships")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "employee"], name="group_member_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.employee_id} in {self.group_id}"
