@@ -136,10 +136,10 @@ def prove() -> list[ProofLine]:
         ),
         _proof(
             "balances after follow each other",
-            "SELECT p.id, p.balance_after_fen FROM (SELECT id, account_id, balance_after_fen, amount_fen, "
-            "LAG(balance_after_fen, 1, 0) OVER (PARTITION BY account_id, bucket ORDER BY id) AS before_fen "
-            "FROM funds_posting WHERE balance_after_fen IS NOT NULL) p "
-            "WHERE p.before_fen + p.amount_fen <> p.balance_after_fen",
+            "SELECT p.id, p.balance_after_fen FROM (SELECT p.id, p.balance_after_fen, p.amount_fen, "
+            "LAG(p.balance_after_fen) OVER (PARTITION BY p.account_id, p.bucket ORDER BY p.id) AS before_fen "
+            "FROM funds_posting p JOIN funds_account a ON a.id = p.account_id WHERE a.owner_kind <> 'PLATFORM') p "
+            "WHERE p.balance_after_fen IS NULL OR COALESCE(p.before_fen, 0) + p.amount_fen <> p.balance_after_fen",
         ),
         _proof(
             "frozen equals the open holds",

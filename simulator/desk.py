@@ -102,9 +102,8 @@ def place_order(*, world: World, wanted: OrderRequest) -> Order:
 
     Raises NumberReused, OrderPaid, OrderClosed.
     """
-    now = world.clock.seconds()
+    now = _sweep(world)
     with world.books.transaction():
-        world.books.close_expired(now=now)
         known = world.books.find_order(channel=wanted.channel, attempt_no=wanted.attempt_no)
         if known is None:
             order = Order(
@@ -135,39 +134,31 @@ def place_order(*, world: World, wanted: OrderRequest) -> Order:
 
 def get_order(*, world: World, channel: str, attempt_no: str = "", transaction_id: str = "") -> Order:
     """By one of the two numbers, as it is now; UnknownOrder."""
-    with world.books.transaction():
-        world.books.close_expired(now=world.clock.seconds())
-        if transaction_id:
-            order = world.books.find_order_by_transaction(channel=channel, transaction_id=transaction_id)
-        else:
-            order = world.books.find_order(channel=channel, attempt_no=attempt_no)
-    if order is None:
-        raise UnknownOrder
-    return order
+    _sweep(world)
+    if transaction_id:
+        return _known(world.books.find_order_by_transaction(channel=channel, transaction_id=transaction_id))
+    return _known(world.books.find_order(channel=channel, attempt_no=attempt_no))
 
 
 def get_order_by_code(*, world: World, code: str) -> Order:
     """As it is now; UnknownOrder."""
-    with world.books.transaction():
-        world.books.close_expired(now=world.clock.seconds())
-        order = world.books.find_order_by_code(code=code)
-    if order is None:
-        raise UnknownOrder
-    return order
+    _sweep(world)
+    return _known(world.books.find_order_by_code(code=code))
 
 
 def close_order(*, world: World, channel: str, attempt_no: str) -> None:
     """Raises UnknownOrder, OrderPaid, OrderClosed."""
+    _sweep(world)
     with world.books.transaction():
-        order = get_order(world=world, channel=channel, attempt_no=attempt_no)
+        order = _known(world.books.find_order(channel=channel, attempt_no=attempt_no))
         _refuse_unless_open(order)
         world.books.mark_closed(order=order)
 
 
-def check_payable(*, world: World, order: Order) -> None:
+def check_payable(*, order: Order, now: float) -> None:
     """Raises OrderPaid, OrderClosed, CodeExpired, as the provider's app would on scanning."""
     _refuse_unless_open(order)
-    if world.clock.seconds() >= order.code_issued_at + CODE_LIFE_SECONDS:
+    if now >= order.code_issued_at + CODE_LIFE_SECONDS:
         raise CodeExpired
 
 
@@ -177,17 +168,18 @@ def pay_order(*, world: World, channel: Channel, code: str, amount_fen: int | No
     `amount_fen` other than the order's: the provider claims that this was paid. Raises UnknownOrder, OrderPaid,
     OrderClosed, CodeExpired.
     """
+    now = _sweep(world)
     with world.books.transaction():
-        order = get_order_by_code(world=world, code=code)
-        check_payable(world=world, order=order)
+        order = _known(world.books.find_order_by_code(code=code))
+        check_payable(order=order, now=now)
         world.books.mark_paid(
             order=order,
             paid_fen=order.amount_fen if amount_fen is None else amount_fen,
             transaction_id=channel.new_transaction_id(),
             payer=PAYER,
-            paid_at=world.clock.seconds(),
+            paid_at=now,
         )
-        order = get_order_by_code(world=world, code=code)
+        order = _known(world.books.find_order_by_code(code=code))
         draft = channel.draft_payment_notice(order)
         _queue_notice(world=world, order=order, refund_no="", url=order.notify_url, draft=draft)
     world.wake.set()
@@ -206,7 +198,7 @@ def accept_refund(*, world: World, channel: Channel, order: Order, wanted: Refun
             if known.attempt_no != order.attempt_no or dict(known.parameters) != dict(wanted.parameters):
                 raise NumberReused
             return known
-        order = get_order(world=world, channel=order.channel, attempt_no=order.attempt_no)
+        order = _known(world.books.find_order(channel=order.channel, attempt_no=order.attempt_no))
         _check_refund(world=world, order=order, wanted=wanted, now=now)
         struck = world.faults.draw(
             among=REFUND_FAULTS, channel=order.channel, operation="refund", attempt_no=order.attempt_no
@@ -250,7 +242,7 @@ def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float:
             if refund.notify_url:
                 channel = channels[refund.channel]
                 done = get_refund(world=world, channel=refund.channel, refund_no=refund.refund_no)
-                order = get_order(world=world, channel=refund.channel, attempt_no=refund.attempt_no)
+                order = _known(world.books.find_order(channel=refund.channel, attempt_no=refund.attempt_no))
                 draft = channel.draft_refund_notice(refund=done, order=order)
                 _queue_notice(world=world, order=order, refund_no=refund.refund_no, url=refund.notify_url, draft=draft)
     return math.inf
@@ -259,6 +251,19 @@ def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float:
 def refunded_fen(refunds: list[Refund]) -> int:
     """What has gone back or may still: all but the closed ones."""
     return sum(refund.amount_fen for refund in refunds if refund.state != "CLOSED")
+
+
+def _sweep(world: World) -> float:
+    """Closes what is over, in a transaction of its own: a refusal that follows must not undo it. The time it used."""
+    now = world.clock.seconds()
+    world.books.close_expired(now=now)
+    return now
+
+
+def _known(order: Order | None) -> Order:
+    if order is None:
+        raise UnknownOrder
+    return order
 
 
 def _refuse_unless_open(order: Order) -> None:

@@ -94,7 +94,7 @@ def read_rule(content: object, *, channels: Mapping[str, frozenset[str]]) -> Rul
     if unknown:
         raise BadRule(f"unknown fields: {', '.join(sorted(map(str, unknown)))}")
     given = {name: value for name, value in content.items() if value is not None}
-    if given.get("fault") not in FAULTS:
+    if not isinstance(given.get("fault"), str) or given["fault"] not in FAULTS:
         raise BadRule(f"fault must be one of: {', '.join(sorted(FAULTS))}")
     for name in ("rate", "delay_seconds"):
         if name in given:

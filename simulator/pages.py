@@ -116,7 +116,7 @@ class Pages:
         buttons = Markup("")
         if order.state == "OPEN":
             try:
-                desk.check_payable(world=self._world, order=order)
+                desk.check_payable(order=order, now=self._world.clock.seconds())
                 buttons = _PAY_BUTTONS.format(code=order.code, amount=yuan(order.amount_fen))
             except desk.CodeExpired:
                 message = "二维码已过期，请商户重新下单。 · The code has expired; the merchant must ask for it again."

@@ -42,12 +42,24 @@ class InvalidEntry(ValueError):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class AccountRef:
-    """One account by owner and code of the chart; it is opened at its first posting."""
+    """One account by owner and code of the chart; it is opened at its first posting.
+
+    A customer's account names its owner and enterprise; a platform account is told apart by `owner_id` (the channel,
+    or nothing). Lengths are those of the columns. Raises InvalidEntry.
+    """
 
     owner_kind: str
     owner_id: str
     code: str
     enterprise_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.owner_kind not in set(OwnerKind) or not self.code:
+            raise InvalidEntry(f"account without an owner's kind or a code: {self.owner_kind!r} {self.code!r}")
+        if not self.is_platform and not (self.owner_id and self.enterprise_id):
+            raise InvalidEntry(f"customer account {self.key} without its owner or enterprise")
+        for text, longest in ((self.owner_id, 32), (self.code, 8), (self.enterprise_id, 32)):
+            _check_text(text, longest)
 
     @property
     def is_platform(self) -> bool:
@@ -116,7 +128,8 @@ class Entry:
     """One movement. (kind, reference) is the idempotency key of money itself; `source_no` names what caused it.
 
     Validates itself: lines sum to zero, none is zero, one line per (account, bucket), the platform has no frozen
-    bucket, and the frozen lines are exactly what the holds change. Raises InvalidEntry.
+    bucket, categories keep the enterprise rule, and the frozen lines are exactly what the holds change. Raises
+    InvalidEntry.
     """
 
     kind: str
@@ -129,27 +142,53 @@ class Entry:
     memo: str = ""
 
     def __post_init__(self) -> None:
-        if not self.kind or not self.reference or len(self.kind) > 32 or len(self.reference) > 64:
-            raise InvalidEntry(f"kind or reference missing or too long: {self.kind!r} {self.reference!r}")
-        if len(self.lines) < 2 or sum(line.amount_fen for line in self.lines) != 0:
-            raise InvalidEntry(f"lines of {self.kind} {self.reference} do not sum to zero")
-        seen = set()
-        for line in self.lines:
-            if type(line.amount_fen) is not int or line.amount_fen == 0:
-                raise InvalidEntry(f"line without an integer amount in {self.kind} {self.reference}")
-            if line.account.is_platform and line.bucket is not Bucket.AVAILABLE:
-                raise InvalidEntry("platform accounts have no frozen bucket")
-            place = (line.account.key, line.bucket)
-            if place in seen:
-                raise InvalidEntry(f"two lines of {self.kind} {self.reference} for {place}")
-            seen.add(place)
+        if not self.kind or not self.reference:
+            raise InvalidEntry(f"kind or reference missing: {self.kind!r} {self.reference!r}")
+        for text, longest in (
+            (self.kind, 32),
+            (self.reference, 64),
+            (self.order_no, 32),
+            (self.source_no, 64),
+            (self.actor, 64),
+        ):
+            _check_text(text, longest)
+        name = f"{self.kind} {self.reference}"
+        _check_lines(name, self.lines)
         if frozen_by_lines(self.lines) != frozen_by_holds(self.holds):
-            raise InvalidEntry(f"holds and frozen lines of {self.kind} {self.reference} disagree")
+            raise InvalidEntry(f"holds and frozen lines of {name} disagree")
 
     @property
     def total_fen(self) -> int:
         """The amount moved: the sum of the credit lines."""
         return sum(line.amount_fen for line in self.lines if line.amount_fen > 0)
+
+
+def _check_text(text: str, longest: int) -> None:
+    if len(text) > longest or not text.isascii():
+        raise InvalidEntry(f"not ASCII or longer than {longest}: {text!r}")
+
+
+def _check_lines(name: str, lines: tuple[Line, ...]) -> None:
+    """Amounts, buckets and categories. INTERNAL money stays inside its enterprise, or the enterprise rule would break."""
+    seen = set()
+    internal: dict[str, int] = defaultdict(int)
+    for line in lines:
+        if type(line.amount_fen) is not int or line.amount_fen == 0:
+            raise InvalidEntry(f"line without an integer amount in {name}")
+        if line.account.is_platform and line.bucket is not Bucket.AVAILABLE:
+            raise InvalidEntry(f"platform accounts have no frozen bucket: {name}")
+        if line.account.is_platform is not (line.category is Category.PLATFORM):
+            raise InvalidEntry(f"category {line.category} does not fit the account of a line of {name}")
+        place = (line.account.key, line.bucket)
+        if place in seen:
+            raise InvalidEntry(f"two lines of {name} for {place}")
+        seen.add(place)
+        if line.category is Category.INTERNAL:
+            internal[line.account.enterprise_id] += line.amount_fen
+    if len(lines) < 2 or sum(line.amount_fen for line in lines) != 0:
+        raise InvalidEntry(f"lines of {name} do not sum to zero")
+    if any(internal.values()):
+        raise InvalidEntry(f"internal lines of {name} leave their enterprise")
 
 
 def frozen_by_lines(lines: tuple[Line, ...]) -> Mapping[tuple[str, str, str], int]:
@@ -158,10 +197,18 @@ def frozen_by_lines(lines: tuple[Line, ...]) -> Mapping[tuple[str, str, str], in
 
 
 def frozen_by_holds(holds: tuple[HoldChange, ...]) -> Mapping[tuple[str, str, str], int]:
-    """Change of the frozen bucket per account, from the holds; raises InvalidEntry for an amount below 1."""
+    """Change of the frozen bucket per account, from the holds; raises InvalidEntry.
+
+    An account whose holds cancel out stays in the answer with 0, which no lines can match: such an entry is refused.
+    """
     changes: dict[tuple[str, str, str], int] = defaultdict(int)
     for hold in holds:
+        if not hold.key:
+            raise InvalidEntry("hold without a key")
+        _check_text(hold.key, 64)
         if type(hold.amount_fen) is not int or hold.amount_fen <= 0:
             raise InvalidEntry(f"hold {hold.key} without a positive amount")
         changes[hold.account.key] += hold.amount_fen if isinstance(hold, OpenHold) else -hold.amount_fen
-    return {key: amount for key, amount in changes.items() if amount}
+    if len({hold.key for hold in holds}) != len(holds):
+        raise InvalidEntry("two changes of one hold")
+    return dict(changes)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import IntegrityError, connections, transaction
+from django.db.models import Q
 
 from foundation.db import roles, transactions
 from foundation.errors import Broken, Busy, Rejected
@@ -42,6 +43,12 @@ class HoldExceeded(Broken):
     """More was to be spent or released than the hold has left."""
 
     code = "hold_exceeded"
+
+
+class HoldConflict(Broken):
+    """A hold of this key was opened before, by another journal."""
+
+    code = "hold_conflict"
 
 
 class JournalConflict(Broken):
@@ -77,7 +84,8 @@ def post(*, entry: Entry, now: dt.datetime) -> PostedJournal:
 
     The same (kind, reference) again returns the first journal and moves nothing. Locks: the journal's unique key, then
     the customer accounts in id order, then the holds in key order, until the transaction ends. Raises
-    InsufficientFunds, HoldNotOpen, HoldExceeded, JournalConflict; the caller's transaction must then roll back.
+    InsufficientFunds, HoldNotOpen, HoldExceeded, HoldConflict, JournalConflict; the caller's transaction must then roll
+    back. The number of statements does not grow with the number of lines.
     """
     transactions.assert_in_transaction(using=alias())
     journal = _insert_journal(entry, now)
@@ -173,11 +181,11 @@ def _find_accounts(refs: Sequence[AccountRef]) -> dict[Key, Account]:
     by_kind: dict[tuple[str, str], list[str]] = defaultdict(list)
     for ref in refs:
         by_kind[ref.owner_kind, ref.code].append(ref.owner_id)
-    found: dict[Key, Account] = {}
+    wanted = Q()
     for (owner_kind, code), owner_ids in by_kind.items():
-        rows = Account.objects.using(alias()).filter(owner_kind=owner_kind, code=code, owner_id__in=owner_ids)
-        found.update({(row.owner_kind, row.owner_id, row.code): row for row in rows})
-    return found
+        wanted |= Q(owner_kind=owner_kind, code=code, owner_id__in=owner_ids)
+    rows = Account.objects.using(alias()).filter(wanted)
+    return {(row.owner_kind, row.owner_id, row.code): row for row in rows}
 
 
 def _move_balances(entry: Entry, accounts: Mapping[Key, Account]) -> Mapping[tuple[Key, Bucket], int]:
@@ -209,17 +217,17 @@ def _update_balances(rows: Sequence[Account]) -> None:
     """One statement however many rows; the versions read under lock are its condition."""
     connection = connections[alias()]
     when = " ".join(["WHEN %s THEN %s"] * len(rows))
-    pairs = ", ".join(["(%s, %s)"] * len(rows))
+    places = ", ".join(["%s"] * len(rows))
+    ids = [row.pk for row in rows]
     available = [value for row in rows for value in (row.pk, row.available_fen)]
     frozen = [value for row in rows for value in (row.pk, row.frozen_fen)]
     versions = [value for row in rows for value in (row.pk, row.version)]
     table = connection.ops.quote_name(Account._meta.db_table)
-    pair_list = f"(VALUES {pairs})" if connection.vendor == "sqlite" else f"({pairs})"
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {table} SET available_fen = CASE id {when} END, frozen_fen = CASE id {when} END, "  # noqa: S608 - only placeholders
-            f"version = version + 1 WHERE (id, version) IN {pair_list}",
-            [*available, *frozen, *versions],
+            f"version = version + 1 WHERE id IN ({places}) AND version = CASE id {when} END",
+            [*available, *frozen, *ids, *versions],
         )
         if cursor.rowcount != len(rows):
             raise Busy({"reason": "account rows changed"})
@@ -229,15 +237,26 @@ def _move_holds(changes: Sequence[HoldChange], accounts: Mapping[Key, Account], 
     for change in sorted(changes, key=lambda change: change.key):
         account = accounts[change.account.key]
         if isinstance(change, OpenHold):
-            Hold.objects.using(alias()).create(
+            _open_hold(change, account, now)
+        else:
+            _reduce_hold(change, account, now)
+
+
+def _open_hold(change: OpenHold, account: Account, now: dt.datetime) -> None:
+    rows = Hold.objects.using(alias())
+    try:
+        with transaction.atomic(using=alias()):
+            rows.create(
                 key=change.key,
                 account=account,
                 amount_fen=change.amount_fen,
                 remaining_fen=change.amount_fen,
                 opened_at=now,
             )
-        else:
-            _reduce_hold(change, account, now)
+    except IntegrityError as error:
+        if not rows.filter(key=change.key).exists():
+            raise
+        raise HoldConflict({"hold": change.key}) from error
 
 
 def _reduce_hold(change: HoldChange, account: Account, now: dt.datetime) -> None:

@@ -295,12 +295,12 @@ def main() -> int:
         story = Story(world)
         steps = story.steps()
         for number, (title, step) in enumerate(steps, start=1):
-            print(f"  [{number}/{len(steps)}] {title} … ", end="", flush=True)
+            print(f"  [{number}/{len(steps)}] {title} …", flush=True)
             begun = time.monotonic()
             step()
-            print(f"ok ({time.monotonic() - begun:.1f} s)", flush=True)
+            print(f"  [{number}/{len(steps)}] ok ({time.monotonic() - begun:.1f} s)", flush=True)
     except (StoryError, requests.RequestException, KeyError) as error:
-        print(f"FAILED\n\n  {error!r}", flush=True)
+        print(f"\n  FAILED: {error!r}", flush=True)
         return 1
     print()
     print_table(story.rows)

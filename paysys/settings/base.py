@@ -260,7 +260,8 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": env.str("PAYSYS_LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+    # A refused request is no event of ours: 4xx answers are counted by the metrics, 5xx are logged with their cause.
+    "loggers": {"django.request": {"level": "ERROR"}},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 logging.captureWarnings(True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from paysys.settings.base import *  # noqa: F403
+from paysys.settings.base import BASE_DIR
 
 ENVIRONMENT = "dev"
 ALLOWED_HOSTS = ["*"]
 WHITENOISE_USE_FINDERS = True
+STATIC_ROOT = BASE_DIR / ".local" / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 SCHEDULE_SECONDS = {"payments.close_expired": 15, "redpacket.expire_due": 5, "redpacket.settle_sweep": 60}
 """A demo does not wait ten minutes for an expired packet."""

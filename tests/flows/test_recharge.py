@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from foundation.models import Alert
 from funds import selectors as funds
@@ -177,7 +177,7 @@ def test_closing_a_paid_order_is_refused_and_books_the_payment(system: System, t
 
 
 def test_two_attempts_paid_keeps_one_and_returns_the_other(
-    system: System, token: str, employee: Employee, settings: SettingsWrapper
+    system: System, token: str, employee: Employee, settings: Settings
 ) -> None:
     """The fifth scene of the second requirements text: an impatient person pays twice."""
     bought = open_recharge(system, token)

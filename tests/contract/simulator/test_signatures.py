@@ -89,7 +89,7 @@ def test_a_nonce_serves_once_and_only_the_merchant_can_use_it_up(merchant: Merch
 
 
 def test_a_shifted_clock_refuses_requests(merchant: Merchant) -> None:
-    merchant.control("POST", "clock", {"offset_seconds": -300})
+    merchant.control("POST", "clock", {"offset_seconds": -302})
     assert merchant.native("RC00000001")[1]["code"] == "SIGN_ERROR"
     merchant.control("POST", "clock", {"offset_seconds": 0})
     assert merchant.native("RC00000001")[0] == 200
