@@ -66,6 +66,7 @@ class Journal(models.Model):
         indexes = [
             models.Index(fields=["order_no"], name="journal_order"),
             models.Index(fields=["reference"], name="journal_reference"),
+            models.Index(fields=["source_no"], name="journal_source"),
             models.Index(fields=["created_at"], name="journal_created"),
         ]
 

@@ -19,28 +19,6 @@ from tests.books import assert_books_balance
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    django_test_environment: None,
-    django_db_blocker: DjangoDbBlocker,
-    django_db_keepdb: bool,
-    django_db_createdb: bool,
-    django_db_modify_db_settings: None,
-) -> Iterator[None]:
-    """Every database of the role map, always: pytest-django alone makes those that markers name."""
-    with django_db_blocker.unblock():
-        made = setup_databases(
-            verbosity=0,
-            interactive=False,
-            aliases=set(connections),
-            keepdb=django_db_keepdb and not django_db_createdb,
-        )
-    yield
-    if not django_db_keepdb:
-        with django_db_blocker.unblock():
-            teardown_databases(made, verbosity=0)
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(
     request: pytest.FixtureRequest,
     django_test_environment: None,
     django_db_blocker: DjangoDbBlocker,
@@ -50,8 +28,8 @@ def django_db_setup(
 ) -> Iterator[None]:
     """Every test database, whichever tests run.
 
-    pytest-django's own makes only those that a `django_db` mark names, so that a run of `committed_db` tests alone would
-    have worked on the databases of the settings themselves.
+    pytest-django's own makes only those that a `django_db` mark names, so that a run of `committed_db` tests alone
+    would have worked on the databases of the settings themselves.
     """
     verbosity = request.config.option.verbose
     with django_db_blocker.unblock():

@@ -169,7 +169,7 @@ def _check_text(text: str, longest: int) -> None:
 
 
 def _check_lines(name: str, lines: tuple[Line, ...]) -> None:
-    """Amounts, buckets and categories. INTERNAL money stays inside its enterprise, or the enterprise rule would break."""
+    """Amounts, buckets, categories. INTERNAL money stays inside its enterprise, or the enterprise rule would break."""
     seen = set()
     internal: dict[str, int] = defaultdict(int)
     for line in lines:

@@ -99,4 +99,5 @@ class GroupsView(APIView):
         group = directory.create_group_of(
             creator=cast(Employee, request.user), name=data["name"], employee_codes=data["employees"], now=clock.now()
         )
+        selectors.load_members(groups=[group])
         return Response({"group": GroupSerializer(group).data}, status=201)

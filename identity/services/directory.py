@@ -52,9 +52,11 @@ def create_group_of(*, creator: Employee, name: str, employee_codes: Sequence[st
         raise InvalidRequest({"name": [f"1 to {NAME_MAX_LENGTH} printable characters"]})
     codes = set(employee_codes)
     found = dict(
-        Employee.objects.filter(enterprise_id=creator.enterprise_id, code__in=codes, is_active=True).values_list(
-            "code", "pk"
-        )
+        Employee.objects.filter(
+            enterprise_id=creator.enterprise_id,
+            code__in=[code for code in codes if code.isascii()],  # MariaDB refuses to compare others with ascii
+            is_active=True,
+        ).values_list("code", "pk")
     )
     unknown = sorted(codes - set(found))
     if unknown:

@@ -40,8 +40,10 @@ def log_in(*, enterprise_code: str, employee_code: str, password: str, now: dt.d
 
     An unknown employee costs the same hash as a wrong password, so that time does not tell who exists.
     """
-    rows = Employee.objects.select_related("enterprise")
-    employee = rows.filter(enterprise__code=enterprise_code, code=employee_code).first()
+    employee = None
+    if enterprise_code.isascii() and employee_code.isascii():  # MariaDB refuses to compare others with our ascii codes
+        rows = Employee.objects.select_related("enterprise")
+        employee = rows.filter(enterprise__code=enterprise_code, code=employee_code).first()
     if employee is None:
         make_password(password)
         raise LoginFailed()

@@ -34,14 +34,16 @@ def workers(tmp_path: Path, committed_db: None) -> Iterator[System]:
         running.stop()
 
 
-def wait_for_a_fixed_batch(packet_id: str) -> bool:
-    """True at the moment a batch is fixed but not yet posted: the worker is in the middle of it."""
+def wait_for_a_new_batch(packet_id: str, *, after: int) -> int:
+    """Number of the batch that the worker fixes next: at this moment it is in the middle of settling it."""
     deadline = time.monotonic() + ROUND_SECONDS
+    batches = Settlement.objects.filter(packet_id=packet_id, batch_no__gt=after)
     while time.monotonic() < deadline:
-        if Settlement.objects.filter(packet_id=packet_id, state="ASSIGNED").exists():
-            return True
+        found = batches.order_by("batch_no").values_list("batch_no", flat=True).first()
+        if found is not None:
+            return found
         time.sleep(0.001)
-    return False
+    raise AssertionError("the worker fixed no batch")
 
 
 def test_worker_killed_in_the_middle_of_settlement(workers: System) -> None:
@@ -69,12 +71,13 @@ def test_worker_killed_in_the_middle_of_settlement(workers: System) -> None:
 
     grabber = threading.Thread(target=grab_all)
     grabber.start()
-    in_the_middle = 0
+    in_the_middle, batch_no = 0, 0
     for _ in range(KILLS):
-        for _ in range(PEOPLE // KILLS):
+        for _ in range(PEOPLE // KILLS - 5):
             may_go_on.release()
-        in_the_middle += wait_for_a_fixed_batch(packet_id)
+        batch_no = wait_for_a_new_batch(packet_id, after=batch_no)
         workers.worker.kill()
+        in_the_middle += Settlement.objects.filter(packet_id=packet_id, batch_no=batch_no, state="ASSIGNED").exists()
         workers.worker.start()
     for _ in range(PEOPLE):
         may_go_on.release()
@@ -98,5 +101,6 @@ def test_worker_killed_in_the_middle_of_settlement(workers: System) -> None:
         time.sleep(0.2)
     assert RedPacket.objects.get(pk=packet_id).state == PacketState.EXHAUSTED
     print(f"{KILLS} kills, {in_the_middle} of them between a batch's fixing and its posting, {len(settled)} journals")
+    assert len(settled) >= KILLS
     assert in_the_middle >= KILLS // 2
     assert_books_balance()

@@ -160,7 +160,7 @@ def test_two_nodes_that_were_handed_the_same_share(claim: Callable[..., claiming
 
 
 def test_one_employee_on_many_nodes_gets_one_share_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = redis_library.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+    broken = redis_library.Redis.from_url("redis://127.0.0.1:1/0")
     people = make_people(count=30)
     packet = send_lucky(people, total_fen=500, count=20).packet
     monkeypatch.setattr(grab, "_database_paths", threading.BoundedSemaphore(16))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from wechatpayv3 import WeChatPayType
 
 from tests.contract.simulator.merchant import Merchant
@@ -115,6 +116,19 @@ def test_an_order_ends_at_its_time_for_good(merchant: Merchant) -> None:
     merchant.control("POST", "clock", {"offset_seconds": 0})
     assert merchant.query("RC00000001")[1]["trade_state"] == "CLOSED"
     merchant.pay(answer["code_url"], status=409)
+
+
+def test_the_list_sees_an_order_end(merchant: Merchant) -> None:
+    merchant.native("RC00000001", time_expire=expiry(60))
+    assert merchant.books()["payments"][0]["state"] == "NOTPAY"
+    merchant.control("POST", "clock", {"offset_seconds": 61})
+    assert "Scan and pay" not in requests.get(merchant.url, timeout=5).text
+
+
+def test_the_books_see_an_order_end(merchant: Merchant) -> None:
+    merchant.native("RC00000001", time_expire=expiry(60))
+    merchant.control("POST", "clock", {"offset_seconds": 61})
+    assert merchant.books()["payments"][0]["state"] == "CLOSED"
 
 
 def test_a_code_is_scanned_within_two_hours_or_asked_for_again(merchant: Merchant) -> None:

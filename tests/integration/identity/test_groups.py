@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connections
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from foundation.errors import InvalidRequest, NotFound
 from identity import selectors
@@ -156,6 +159,33 @@ def test_a_foreign_group_looks_like_none(world: World) -> None:
         with pytest.raises(NotFound) as caught:
             selectors.get_group(group_id=group_id, enterprise_id=enterprise_id)
         assert (caught.value.http_status, caught.value.details) == (404, {"group": group_id})
+
+
+@pytest.mark.parametrize("size", [2, 12])
+def test_answers_take_the_same_queries_for_any_number_of_members(
+    client: Client, size: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    world = worlds.make_world(size)
+    headers = bearer(world.employees[0])
+    with django_assert_num_queries(3):  # token, groups, members
+        client.get(ADDRESS, headers=headers)
+    group = selectors.get_group(group_id=world.group.pk, enterprise_id=world.enterprise.pk)
+    with django_assert_num_queries(1):
+        selectors.load_members(groups=[group])
+        assert len([member.employee.code for member in group.members.all()]) == size
+    body = {"name": "All again", "employees": [person.code for person in world.employees]}
+    with CaptureQueriesContext(connections["default"]) as queries:
+        answer = client.post(ADDRESS, body, content_type="application/json", headers=headers)
+    assert len(answer.json()["group"]["employees"]) == size
+    assert len([row for row in queries if row["sql"].startswith("SELECT")]) == 4  # token, codes, count, members
+
+
+@pytest.mark.parametrize("text", ["员工", "é" * 32, "😀"])
+def test_text_that_is_not_ascii_is_nobody_and_no_group(world: World, text: str) -> None:
+    with pytest.raises(NotFound):
+        selectors.find_employee(enterprise_id=world.enterprise.pk, code=text)
+    with pytest.raises(NotFound):
+        selectors.get_group(group_id=text, enterprise_id=world.enterprise.pk)
 
 
 def test_the_service_refuses_foreign_and_no_members(world: World) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth import hashers
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from foundation import clock
 from foundation.errors import NotAuthenticated
@@ -29,8 +27,8 @@ def employee() -> Employee:
     return worlds.make_world(1).employees[0]
 
 
-def body_of(employee: Employee, **changes: object) -> dict[str, object]:
-    body = {"enterprise": employee.enterprise.code, "employee": employee.code, "password": worlds.PASSWORD}
+def body_of(person: Employee, **changes: object) -> dict[str, object]:
+    body = {"enterprise": person.enterprise.code, "employee": person.code, "password": worlds.PASSWORD}
     return {**body, **changes}
 
 
@@ -65,7 +63,7 @@ def test_only_the_digest_of_a_token_is_stored(employee: Employee) -> None:
     assert token != worlds.token_of(employee)
 
 
-def test_the_lifetime_is_the_setting(employee: Employee, settings: LazySettings) -> None:
+def test_the_lifetime_is_the_setting(employee: Employee, settings: Settings) -> None:
     settings.ACCESS_TOKEN_HOURS = 3
     issued = login.log_in(
         enterprise_code=employee.enterprise.code,
@@ -204,7 +202,7 @@ def test_the_stored_digest_is_no_token(employee: Employee) -> None:
 
 
 def test_a_token_is_looked_up_with_its_enterprise_in_one_query(
-    employee: Employee, django_assert_num_queries: Callable[..., AbstractContextManager[object]]
+    employee: Employee, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     token = worlds.token_of(employee)
     with django_assert_num_queries(1):

@@ -40,7 +40,7 @@ def claim_behind_redis(packet: RedPacket, *, share_no: int, person: Person) -> N
 @pytest.fixture
 def redis_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every Redis call is refused, as when the server is down."""
-    broken = redis_library.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+    broken = redis_library.Redis.from_url("redis://127.0.0.1:1/0")
     with monkeypatch.context() as patch:
         patch.setattr(redis, "client", lambda: broken)
         yield
