@@ -32,7 +32,7 @@ def raise_alert(
     """Records one occurrence of (code, subject); repeats count up. `subject` names the thing (≤ 128 ascii)."""
     moment = now or clock.now()
     details = dict(context or {})
-    logger.error("alert", alert_code=code, subject=subject, message=message, severity=severity, **details)
+    logger.error("alert", alert_code=code, subject=subject, message=message, severity=severity, context=details)
     alias = roles.alias_for("default")
     key = {"code": code, "subject": subject[:128]}
     with transaction.atomic(using=alias):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import datetime as dt
 import os
+import secrets
 import socket
 import time
 import traceback
@@ -47,7 +48,7 @@ class Job(abc.ABC):
     def execute(self) -> Outcome:
         """Runs once under the lock and records it; a failure is recorded, alerted and raised."""
         alias = roles.alias_for("default")
-        holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
+        holder = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         if not _acquire(name=self.name, holder=holder, seconds=self.lock_seconds, alias=alias):
             logger.info("job skipped, already running", job=self.name)
             return Outcome(ran=False, report={})
@@ -61,7 +62,7 @@ class Job(abc.ABC):
             raise
         finally:
             JobLock.objects.using(alias).filter(name=self.name, holder=holder).update(
-                locked_until=clock.now(), holder=""
+                locked_until=transactions.database_now(using=alias), holder=""
             )
         self._finish(record, started, state=JobRun.State.DONE, report=report)
         return Outcome(ran=True, report=report)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from foundation.api import errors
 
@@ -33,8 +33,14 @@ class RequestIdMiddleware:
         given = request.headers.get(HEADER, "")
         request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            response = self.get_response(request)
+        # Not unbound at the end: Django writes its own line about the answer ("Not Found: …") after all middleware.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed) and is_api(request):
+            allowed = response["Allow"]
+            response = errors.django_response(errors.MethodNotAllowed(), request)
+            response["Allow"] = allowed
         response[HEADER] = request_id
         return response
 

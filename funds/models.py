@@ -7,6 +7,7 @@ from django.db.models import F, Q
 
 from foundation.db import sharding
 from foundation.db.fields import AsciiCharField, FenField
+from foundation.money import yuan_display
 from funds.domain.entries import Bucket, Category, OwnerKind
 
 
@@ -95,7 +96,7 @@ class Posting(models.Model):
         indexes = [models.Index(fields=["account", "id"], name="posting_account")]
 
     def __str__(self) -> str:
-        return f"{self.journal_id}: {self.amount_fen} {self.bucket.lower()}"
+        return f"{self.journal_id}: {yuan_display(self.amount_fen)} {self.bucket.lower()}"
 
 
 @sharding.stored_on("funds")

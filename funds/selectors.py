@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from django.db import connections
 from django.db.models import Sum
 
 from foundation.db import roles
+from foundation.proof import ProofLine
 from funds.domain.entries import AccountRef, Bucket, Category
 from funds.models import Account, Journal, Posting
 
@@ -42,16 +43,6 @@ class StatementPage:
 
     items: tuple[StatementLine, ...]
     next_before: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProofLine:
-    """One invariant: whether it holds, what breaks it, and its figures."""
-
-    name: str
-    ok: bool
-    detail: str = ""
-    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 def get_wallet(*, account: AccountRef) -> Wallet:

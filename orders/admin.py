@@ -34,6 +34,9 @@ def _shown(order: OrderRecord) -> dict[str, Any]:
 class OrderAdmin(ReadOnlyAdmin):
     """List and page are drawn from the selectors, so that a search reads every table once and nothing can be saved."""
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> None:
+        """There is no table behind the model: delete and history pages find nothing and lead back."""
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -72,6 +75,7 @@ class OrderAdmin(ReadOnlyAdmin):
             "title": f"Order {order.order_no}",
             "opts": self.opts,
             **_shown(order),
+            "is_redpacket": order.kind.startswith("REDPACKET"),
             "related": [_shown(row) for row in related],
         }
         return TemplateResponse(request, "admin/orders/page.html", context)

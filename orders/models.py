@@ -7,7 +7,7 @@ orders.domain.states; they are not `choices`, so that a new kind needs no migrat
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -41,6 +41,8 @@ class OrderRow(models.Model):
     paid_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
 
     class Meta:
         abstract = True
@@ -91,6 +93,8 @@ class AttemptRow(models.Model):
     finished_at = models.DateTimeField(null=True)
     next_check_at = models.DateTimeField(null=True)
     tries = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
 
     class Meta:
         abstract = True

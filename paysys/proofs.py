@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from foundation import alerts, jobs
+from foundation.proof import ProofLine
 from funds import selectors as funds
-from funds.selectors import ProofLine
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
 from redpacket import selectors as redpacket
@@ -32,7 +32,8 @@ def prove() -> list[ProofLine]:
 
 
 def _prove_orders() -> list[ProofLine]:
-    checked, without, journals_seen = 0, [], set()
+    journals_seen: set[tuple[str, str]] = set()
+    checked, without = 0, []
     for order in orders.iterate_orders(state=OrderState.SUCCESS):
         kinds = JOURNAL_OF_KIND.get(order.kind)
         if kinds is None:

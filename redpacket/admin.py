@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -35,7 +34,7 @@ class RedPacketAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind", "pay_source", "refund_state", "created_at")
     search_fields = ("=id", "=funding_order_no", "=refund_no", "=sender_id", "=receiver_id", "=group_id")
     ordering = ("-id",)
-    show_full_result_count = False
+    readonly_fields = ("shares_link", "settlements_link")
 
     @admin.display(description="total", ordering="total_fen")
     def total(self, packet: RedPacket) -> str:
@@ -49,12 +48,6 @@ class RedPacketAdmin(ReadOnlyAdmin):
     def settlements_link(self, packet: RedPacket) -> SafeString:
         return _link(Settlement, "settlement batches", packet__id__exact=packet.pk)
 
-    def get_fields(self, request: HttpRequest, obj: RedPacket | None = None) -> list[str]:
-        return [field.name for field in RedPacket._meta.fields] + ["shares_link", "settlements_link"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: RedPacket | None = None) -> list[str]:
-        return self.get_fields(request, obj)
-
 
 @admin.register(Share)
 class ShareAdmin(ReadOnlyAdmin):
@@ -65,7 +58,6 @@ class ShareAdmin(ReadOnlyAdmin):
     search_fields = ("=packet__id", "=receipt_no", "=receiver_id")
     list_select_related = ("settlement",)
     ordering = ("-id",)
-    show_full_result_count = False
 
     @admin.display(description="amount", ordering="amount_fen")
     def amount(self, share: Share) -> str:
@@ -74,12 +66,6 @@ class ShareAdmin(ReadOnlyAdmin):
     @admin.display(description="packet", ordering="packet")
     def packet_link(self, share: Share) -> SafeString:
         return _packet_link(share.packet_id)
-
-    def get_fields(self, request: HttpRequest, obj: Share | None = None) -> list[str]:
-        return ["packet_link", *(field.name for field in Share._meta.fields if field.name != "packet")]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Share | None = None) -> list[str]:
-        return self.get_fields(request, obj)
 
 
 @admin.register(Settlement)
@@ -90,7 +76,7 @@ class SettlementAdmin(ReadOnlyAdmin):
     list_filter = ("state", "created_at")
     search_fields = ("=packet__id",)
     ordering = ("-id",)
-    show_full_result_count = False
+    readonly_fields = ("shares_link",)
 
     @admin.display(description="total", ordering="total_fen")
     def total(self, settlement: Settlement) -> str:
@@ -103,9 +89,3 @@ class SettlementAdmin(ReadOnlyAdmin):
     @admin.display(description="shares")
     def shares_link(self, settlement: Settlement) -> SafeString:
         return _link(Share, f"{settlement.share_count} shares", settlement__id__exact=settlement.pk)
-
-    def get_fields(self, request: HttpRequest, obj: Settlement | None = None) -> list[str]:
-        return ["packet_link", *(field.name for field in Settlement._meta.fields if field.name != "packet")]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Settlement | None = None) -> list[str]:
-        return self.get_fields(request, obj)

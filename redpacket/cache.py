@@ -227,13 +227,15 @@ def publish(*, contents: Contents, now: dt.datetime) -> None:
     drop_ms = _milliseconds(drop_at)
     pipeline = redis.client().pipeline(transaction=True)
     pipeline.delete(meta, free, taken, pending, members)
-    fields = {
-        "state": contents.state,
-        "enterprise": contents.enterprise_id,
-        "expires_ms": _milliseconds(contents.expires_at),
-        "drop_ms": drop_ms,
-    }
-    pipeline.hset(meta, mapping=fields)
+    pipeline.hset(
+        meta,
+        mapping={
+            "state": contents.state,
+            "enterprise": contents.enterprise_id,
+            "expires_ms": _milliseconds(contents.expires_at),
+            "drop_ms": drop_ms,
+        },
+    )
     if contents.free:
         pipeline.rpush(free, *(ticket.text() for ticket in contents.free))
     if contents.taken:

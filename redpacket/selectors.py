@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, F, Q, Sum
 
 from foundation.errors import NotFound
+from foundation.proof import ProofLine
 from identity import selectors as identity
 from payments.domain.people import Person
 from redpacket.domain import rules
@@ -36,16 +37,6 @@ class PacketPage:
 
     items: tuple[PacketView, ...]
     next_after: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProofLine:
-    """One invariant: `ok`, the first offenders in words, and how many rows were looked at."""
-
-    name: str
-    ok: bool
-    detail: str = ""
-    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_packet(*, packet_id: str) -> RedPacket | None:

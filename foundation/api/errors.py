@@ -6,6 +6,7 @@ Accept-Language. Source: design api.md, Conventions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,12 +18,16 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import Error as DatabaseProblem
 from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.translation import get_language_from_request
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import TimeoutError as RedisTimeout
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from foundation import alerts
+from foundation.db import transactions
 from foundation.errors import (
     Broken,
     Busy,
@@ -72,6 +77,10 @@ class RateLimited(Rejected):
     message_zh = "请求过于频繁。"
 
 
+AWAY_RETRY_SECONDS = 3
+"""A restarted database or Redis answers again after a few seconds."""
+
+
 class InternalError(Broken):
     """Anything unexpected; the cause is in the log and the alert, never in the answer."""
 
@@ -103,7 +112,9 @@ def translate(error: Exception) -> PaysysError:
     if isinstance(error, drf.ValidationError):
         return InvalidRequest(error.detail if isinstance(error.detail, dict) else {"body": error.detail})
     if isinstance(error, drf.Throttled):
-        return RateLimited({"retry_after_seconds": int(error.wait or 1)})
+        return RateLimited({"retry_after_seconds": max(1, math.ceil(getattr(error, "wait", None) or 1))})
+    if _is_passing(error):
+        return Busy({"reason": "a server behind us is away"}, retry_after_seconds=AWAY_RETRY_SECONDS)
     simple: list[tuple[tuple[type[Exception], ...], type[PaysysError]]] = [
         ((drf.NotAuthenticated, drf.AuthenticationFailed), NotAuthenticated),
         ((drf.PermissionDenied, DjangoPermissionDenied), PermissionDenied),
@@ -121,6 +132,13 @@ def translate(error: Exception) -> PaysysError:
     if isinstance(error, BadRequest | SuspiciousOperation | DisallowedHost):
         return InvalidRequest({"request": ["malformed"]})
     return InternalError()
+
+
+def _is_passing(error: Exception) -> bool:
+    """True for a database or Redis that is away for the moment: 503, not our bug."""
+    if isinstance(error, DatabaseProblem):
+        return transactions.is_passing(error)
+    return isinstance(error, RedisAway | RedisTimeout)
 
 
 def body(error: PaysysError, request: HttpRequest) -> dict[str, Any]:
@@ -150,13 +168,18 @@ def headers(error: PaysysError, cause: Exception) -> dict[str, str]:
 
 
 def report(error: PaysysError, cause: Exception, request: HttpRequest) -> None:
-    """Logs and alerts what is our own fault; a refusal is no event."""
+    """Logs and alerts what is our own fault; a refusal is no event. Never raises: the answer must still go out."""
+    if _is_passing(cause):
+        logger.warning("a server behind us is away", path=request.path, method=request.method, exc_info=cause)
     if not isinstance(error, Broken):
         return
     logger.error("request failed", path=request.path, method=request.method, exc_info=cause)
-    alerts.raise_alert(
-        code="request_failed",
-        subject=f"{request.method} {type(cause).__name__}",
-        message=f"{request.path}: {cause!r}"[:2000],
-        context={"request_id": getattr(request, "request_id", "")},
-    )
+    try:
+        alerts.raise_alert(
+            code="request_failed",
+            subject=f"{request.method} {type(cause).__name__}",
+            message=f"{request.path}: {cause!r}"[:2000],
+            context={"request_id": getattr(request, "request_id", "")},
+        )
+    except DatabaseProblem:  # its log line is out already
+        logger.exception("alert not stored", path=request.path)

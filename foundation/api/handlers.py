@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
@@ -30,7 +32,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     if is_api(request):
-        return errors.django_response(errors.InternalError(), request)
+        cause = sys.exc_info()[1]
+        return errors.django_response(cause if isinstance(cause, Exception) else errors.InternalError(), request)
     return defaults.server_error(request)
 
 

@@ -68,7 +68,7 @@ def respond(
         caller=f"employee:{request.user.pk}", key=key, endpoint=endpoint, request=request, reserve=reserve
     )
     if not is_first:
-        return _replay(record)
+        return _replay(record, request)
     try:
         response = work(record.reserved_no)
     except PaysysError as error:
@@ -113,11 +113,11 @@ def _begin(
         raise KeyReused()
     if record.state == IdempotencyRecord.State.DONE:
         return record, False
-    taken = rows.filter(pk=record.pk, state=IdempotencyRecord.State.RUNNING, locked_until__lte=now).update(
-        locked_until=now + dt.timedelta(seconds=LOCK_SECONDS)
-    )
-    if not taken:
+    until = now + dt.timedelta(seconds=LOCK_SECONDS)
+    running = rows.filter(pk=record.pk, state=IdempotencyRecord.State.RUNNING, locked_until__lte=now)
+    if not running.update(locked_until=until):
         raise RequestInProgress()
+    record.locked_until = until
     return record, True
 
 
@@ -127,12 +127,18 @@ def _fingerprint(endpoint: str, request: Request) -> str:
     return hashlib.sha256(f"{endpoint}\n{canonical}".encode()).hexdigest()
 
 
-def _replay(record: IdempotencyRecord) -> Response:
-    return Response(record.response_body, status=record.response_status, headers={REPLAYED_HEADER: "true"})
+def _replay(record: IdempotencyRecord, request: Request) -> Response:
+    """The first answer; in a refusal the request id is this request's own, as in its header and its log lines."""
+    status, content = record.response_status, record.response_body
+    if isinstance(content, dict) and "error" in content:
+        content = {"error": {**content["error"], "request_id": getattr(request._request, "request_id", "")}}
+    return Response(content, status=status, headers={REPLAYED_HEADER: "true"})
 
 
 def _save(record: IdempotencyRecord, *, status: int, content: Any) -> None:
-    IdempotencyRecord.objects.using(_alias()).filter(pk=record.pk).update(
+    """The first answer stays, also when a slow holder comes back after its lock ran out."""
+    rows = IdempotencyRecord.objects.using(_alias()).filter(pk=record.pk, state=IdempotencyRecord.State.RUNNING)
+    rows.update(
         state=IdempotencyRecord.State.DONE,
         response_status=status,
         response_body=json.loads(JSONRenderer().render(content)),
@@ -140,10 +146,10 @@ def _save(record: IdempotencyRecord, *, status: int, content: Any) -> None:
 
 
 def _release(record: IdempotencyRecord) -> None:
-    """The next repeat may go on at once, with the same number."""
-    IdempotencyRecord.objects.using(_alias()).filter(pk=record.pk, state=IdempotencyRecord.State.RUNNING).update(
-        locked_until=clock.now()
-    )
+    """The next repeat may go on at once, with the same number. Somebody else's lock stays."""
+    IdempotencyRecord.objects.using(_alias()).filter(
+        pk=record.pk, state=IdempotencyRecord.State.RUNNING, locked_until=record.locked_until
+    ).update(locked_until=clock.now())
 
 
 def _alias() -> str:

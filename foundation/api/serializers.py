@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rest_framework import serializers
@@ -60,8 +61,21 @@ class TextField(serializers.CharField):
 
 def read(serializer_class: type[serializers.Serializer], request: Request) -> dict[str, Any]:
     """The validated body; raises a validation error (400 invalid_request with details per field)."""
-    if not isinstance(request.data, dict):
+    data = _body(request)
+    if not isinstance(data, dict):
         raise InvalidRequest({"body": ["must be a JSON object"]})
-    serializer = serializer_class(data=request.data)
+    serializer = serializer_class(data=data)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+def _body(request: Request) -> Any:
+    """The parsed body, without what JSON can say but no column or answer can hold."""
+    try:
+        data = request.data
+        json.dumps(data, ensure_ascii=False).encode()
+    except RecursionError as error:  # thousands of brackets
+        raise InvalidRequest({"body": ["nested too deeply"]}) from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair, such as "\\ud800"
+        raise InvalidRequest({"body": ["not valid Unicode"]}) from error
+    return data

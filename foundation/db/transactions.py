@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import Error as DatabaseProblem
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from foundation.errors import Busy
 
@@ -24,12 +25,23 @@ MAX_TRIES = 5
 BACK_OFF_SECONDS = 0.02
 """First pause; doubled each time, with jitter so that two victims do not meet again."""
 RETRIED_MYSQL_CODES = frozenset({1213, 1205, 1020, 2006, 2013})
+AWAY_MYSQL_CODES = frozenset({1040, 1053, 1203, 1226, 1927, 2002, 2003, 2006, 2013})
+"""The server is full, shutting down, not there, or hung up."""
 
 
 def is_retryable(error: OperationalError) -> bool:
     """True when running the whole block again is right (see the module's source)."""
     code = error.args[0] if error.args else None
     return code in RETRIED_MYSQL_CODES or "database is locked" in str(error)
+
+
+def is_passing(error: DatabaseProblem) -> bool:
+    """True when nothing is wrong with the statement: the server is away or overloaded, a later try may succeed."""
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    return is_retryable(error) or (bool(error.args) and error.args[0] in AWAY_MYSQL_CODES)
 
 
 def run(work: Callable[[], Result], *, using: str) -> Result:

@@ -1,6 +1,6 @@
 """Every movement of money there is, one function for each row of design `money.md` ("Movements").
 
-Each returns an Entry; nothing else in the system builds lines. Amounts are positive fen.
+Each returns an Entry; nothing else in the system builds lines. Amounts are positive fen, else InvalidEntry.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from foundation.money import is_amount_fen
 from funds.domain.entries import (
     AccountRef,
     Bucket,
     Category,
     Entry,
+    InvalidEntry,
     Line,
     OpenHold,
     ReleaseHold,
@@ -34,16 +37,40 @@ class Receiver:
     amount_fen: int
 
 
-def _available(account: AccountRef, amount_fen: int, category: Category) -> Line:
-    return Line(account=account, bucket=Bucket.AVAILABLE, amount_fen=amount_fen, category=category)
+class Place(NamedTuple):
+    """Where money leaves or arrives: one bucket of one account, and what that means for the enterprise rule."""
+
+    account: AccountRef
+    bucket: Bucket
+    category: Category
 
 
-def _frozen(account: AccountRef, amount_fen: int, category: Category) -> Line:
-    return Line(account=account, bucket=Bucket.FROZEN, amount_fen=amount_fen, category=category)
+def _available(account: AccountRef, category: Category) -> Place:
+    return Place(account, Bucket.AVAILABLE, category)
 
 
-def _platform(code: str, channel: str, amount_fen: int) -> Line:
-    return _available(platform_account(code, channel), amount_fen, Category.PLATFORM)
+def _frozen(account: AccountRef, category: Category) -> Place:
+    return Place(account, Bucket.FROZEN, category)
+
+
+def _platform(code: str, channel: str) -> Place:
+    return Place(platform_account(code, channel), Bucket.AVAILABLE, Category.PLATFORM)
+
+
+def _line(place: Place, amount_fen: int) -> Line:
+    return Line(account=place.account, bucket=place.bucket, amount_fen=amount_fen, category=place.category)
+
+
+def _check_amount(amount_fen: int) -> None:
+    """A movement has one direction: a negative amount would be its opposite under the wrong name."""
+    if not is_amount_fen(amount_fen):
+        raise InvalidEntry(f"not a positive amount: {amount_fen!r}")
+
+
+def _lines(amount_fen: int, debited: Place, credited: Place) -> tuple[Line, Line]:
+    """Dr → Cr of a positive amount; raises InvalidEntry for any other."""
+    _check_amount(amount_fen)
+    return _line(debited, -amount_fen), _line(credited, amount_fen)
 
 
 def recharge(*, order_no: str, attempt_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
@@ -53,10 +80,7 @@ def recharge(*, order_no: str, attempt_no: str, channel: str, owner: AccountRef,
         reference=order_no,
         order_no=order_no,
         source_no=attempt_no,
-        lines=(
-            _platform(CHANNEL_CLEARING, channel, -amount_fen),
-            _available(owner, amount_fen, Category.RECHARGE),
-        ),
+        lines=_lines(amount_fen, _platform(CHANNEL_CLEARING, channel), _available(owner, Category.RECHARGE)),
     )
 
 
@@ -72,10 +96,7 @@ def recharge_into_hold(
         reference=order_no,
         order_no=order_no,
         source_no=attempt_no,
-        lines=(
-            _platform(CHANNEL_CLEARING, channel, -amount_fen),
-            _frozen(owner, amount_fen, Category.RECHARGE),
-        ),
+        lines=_lines(amount_fen, _platform(CHANNEL_CLEARING, channel), _frozen(owner, Category.RECHARGE)),
         holds=(OpenHold(key=hold_key, account=owner, amount_fen=amount_fen),),
     )
 
@@ -87,10 +108,7 @@ def freeze(*, order_no: str, owner: AccountRef, amount_fen: int, hold_key: str) 
         reference=order_no,
         order_no=order_no,
         source_no=order_no,
-        lines=(
-            _available(owner, -amount_fen, Category.INTERNAL),
-            _frozen(owner, amount_fen, Category.INTERNAL),
-        ),
+        lines=_lines(amount_fen, _available(owner, Category.INTERNAL), _frozen(owner, Category.INTERNAL)),
         holds=(OpenHold(key=hold_key, account=owner, amount_fen=amount_fen),),
     )
 
@@ -101,6 +119,7 @@ def settle_shares(
     """Sender's 2020 (spends the hold) → 2010 of each receiver. One line per receiver; the sender may be one."""
     sums: dict[AccountRef, int] = defaultdict(int)
     for receiver in receivers:
+        _check_amount(receiver.amount_fen)
         sums[receiver.account] += receiver.amount_fen
     total_fen = sum(sums.values())
     return Entry(
@@ -109,8 +128,8 @@ def settle_shares(
         order_no=order_no,
         source_no=hold_key,
         lines=(
-            _frozen(sender, -total_fen, Category.CONSUMPTION),
-            *(_available(account, amount, Category.INCOME) for account, amount in sorted(sums.items())),
+            _line(_frozen(sender, Category.CONSUMPTION), -total_fen),
+            *(_line(_available(account, Category.INCOME), amount) for account, amount in sorted(sums.items())),
         ),
         holds=(SpendHold(key=hold_key, account=sender, amount_fen=total_fen),),
     )
@@ -123,10 +142,7 @@ def release_rest(*, reference: str, order_no: str, owner: AccountRef, hold_key: 
         reference=reference,
         order_no=order_no,
         source_no=hold_key,
-        lines=(
-            _frozen(owner, -amount_fen, Category.INTERNAL),
-            _available(owner, amount_fen, Category.INTERNAL),
-        ),
+        lines=_lines(amount_fen, _frozen(owner, Category.INTERNAL), _available(owner, Category.INTERNAL)),
         holds=(ReleaseHold(key=hold_key, account=owner, amount_fen=amount_fen),),
     )
 
@@ -140,10 +156,7 @@ def refund_from_hold(
         reference=refund_no,
         order_no=order_no,
         source_no=hold_key,
-        lines=(
-            _frozen(owner, -amount_fen, Category.RECHARGE),
-            _platform(REFUND_IN_TRANSIT, channel, amount_fen),
-        ),
+        lines=_lines(amount_fen, _frozen(owner, Category.RECHARGE), _platform(REFUND_IN_TRANSIT, channel)),
         holds=(ReleaseHold(key=hold_key, account=owner, amount_fen=amount_fen),),
     )
 
@@ -155,10 +168,7 @@ def return_start(*, refund_no: str, order_no: str, amount_fen: int, channel: str
         reference=refund_no,
         order_no=order_no,
         source_no=refund_no,
-        lines=(
-            _platform(PAYMENTS_TO_RETURN, channel, -amount_fen),
-            _platform(REFUND_IN_TRANSIT, channel, amount_fen),
-        ),
+        lines=_lines(amount_fen, _platform(PAYMENTS_TO_RETURN, channel), _platform(REFUND_IN_TRANSIT, channel)),
     )
 
 
@@ -169,10 +179,7 @@ def refund_done(*, refund_no: str, order_no: str, channel: str, amount_fen: int)
         reference=refund_no,
         order_no=order_no,
         source_no=refund_no,
-        lines=(
-            _platform(REFUND_IN_TRANSIT, channel, -amount_fen),
-            _platform(CHANNEL_CLEARING, channel, amount_fen),
-        ),
+        lines=_lines(amount_fen, _platform(REFUND_IN_TRANSIT, channel), _platform(CHANNEL_CLEARING, channel)),
     )
 
 
@@ -183,10 +190,7 @@ def refund_failed(*, refund_no: str, order_no: str, channel: str, owner: Account
         reference=refund_no,
         order_no=order_no,
         source_no=refund_no,
-        lines=(
-            _platform(REFUND_IN_TRANSIT, channel, -amount_fen),
-            _available(owner, amount_fen, Category.RECHARGE),
-        ),
+        lines=_lines(amount_fen, _platform(REFUND_IN_TRANSIT, channel), _available(owner, Category.RECHARGE)),
     )
 
 
@@ -197,8 +201,5 @@ def receipt_to_return(*, order_no: str, attempt_no: str, channel: str, amount_fe
         reference=attempt_no,
         order_no=order_no,
         source_no=attempt_no,
-        lines=(
-            _platform(CHANNEL_CLEARING, channel, -amount_fen),
-            _platform(PAYMENTS_TO_RETURN, channel, amount_fen),
-        ),
+        lines=_lines(amount_fen, _platform(CHANNEL_CLEARING, channel), _platform(PAYMENTS_TO_RETURN, channel)),
     )

@@ -4,14 +4,13 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('funds', '0002_insert_only'),
+        ("funds", "0002_insert_only"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='journal',
-            index=models.Index(fields=['source_no'], name='journal_source'),
+            model_name="journal",
+            index=models.Index(fields=["source_no"], name="journal_source"),
         ),
     ]

@@ -193,10 +193,15 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "PaymentKindEnum": ["code_url", "redirect", "jsapi", "form", "none"],
+        "RedPacketKindEnum": ["normal", "lucky"],
+    },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 """No request of ours is larger; a provider's notice is a few KiB."""
@@ -224,7 +229,7 @@ ORDER_LIFETIME_SECONDS = env.int("PAYSYS_ORDER_LIFETIME_SECONDS", default=30 * 6
 
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
-SECURE_REFERRER_POLICY = "no-referrer"
+SECURE_REFERRER_POLICY = "same-origin"  # "no-referrer" turns Origin into "null" and the CSRF check refuses log-ins
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = True
 APPEND_SLASH = True

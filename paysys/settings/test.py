@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from paysys.settings.base import *  # noqa: F403
-from paysys.settings.base import DATABASES
+from paysys.settings.base import BASE_DIR, DATABASES
 
 ENVIRONMENT = "test"
 ALLOWED_HOSTS = ["*"]
+STATIC_ROOT = BASE_DIR / ".local" / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

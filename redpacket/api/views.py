@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
+import re
 from collections.abc import Iterable
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,7 +16,6 @@ from foundation import clock
 from foundation.api import cursors, idempotency
 from foundation.api.schema import IDEMPOTENCY_HEADER, error_responses
 from foundation.api.serializers import read
-from foundation.errors import InvalidRequest
 from identity import selectors as identity
 from identity.api.permissions import IsEmployee, RequiresToken
 from identity.models import Employee
@@ -34,9 +33,13 @@ from redpacket.api.serializers import (
     packet_data,
     packet_detail,
 )
+from redpacket.domain import rules
 from redpacket.domain.states import PacketKind
 from redpacket.selectors import PacketView
 from redpacket.services import grab, send
+
+_SHARE_ID = re.compile(r"[1-9][0-9]{0,17}")
+"""What fits into a BIGINT."""
 
 
 def _person(request: Request) -> Person:
@@ -121,19 +124,13 @@ def _after(cursor: str, *, box: str) -> list[str] | None:
     """The position that a cursor of this box names."""
     if not cursor:
         return None
-    values = cursors.decode(cursor)
-    wanted = {"sent": 2, "received": 3}[box]
-    is_ours = isinstance(values, list) and len(values) == wanted and all(isinstance(value, str) for value in values)
-    if not is_ours or values[0] != box or (box == "received" and not _is_moment_and_id(values[1], values[2])):
-        raise InvalidRequest({"cursor": ["not a cursor of this list"]})
-    return values[1:]
-
-
-def _is_moment_and_id(moment: str, number: str) -> bool:
-    try:
-        return dt.datetime.fromisoformat(moment).tzinfo is not None and number.isascii() and 0 < int(number) < 2**63
-    except ValueError:
-        return False
+    match cursors.decode(cursor):
+        case ["sent", str(packet_id)] if box == "sent" and rules.is_packet_id(packet_id):
+            return [packet_id]
+        case ["received", str(claimed_at), str(share_id)] if box == "received" and _SHARE_ID.fullmatch(share_id):
+            return [cursors.moment(claimed_at).isoformat(), share_id]
+        case _:
+            raise cursors.bad_cursor()
 
 
 class RedPacketView(APIView):

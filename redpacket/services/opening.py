@@ -75,6 +75,7 @@ def cancel_old_drafts(*, now: dt.datetime) -> int:
 def _return_late_payment(packet: RedPacket, now: dt.datetime) -> RedPacket:
     refund_no = refunds.issue_number(funding_order_no=packet.funding_order_no)
     if closing.return_late_payment(packet_id=packet.pk, refund_no=refund_no, now=now):
+        publishing.try_mark(packet_id=packet.pk, state=PacketState.EXPIRED)
         alerts.raise_alert(
             code="redpacket_paid_late",
             subject=packet.pk,

@@ -98,6 +98,7 @@ def _fix_batch(packet: RedPacket, now: dt.datetime) -> Settlement | None:
     receipts = {
         share_id: numbers.issue(prefix=numbers.Prefix.REDPACKET_RECEIPT, account_id=receiver_id)
         for share_id, receiver_id in chosen
+        if receiver_id is not None
     }
 
     def work() -> Settlement | None:

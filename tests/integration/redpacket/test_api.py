@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from foundation import clock, ids
+from foundation.api import cursors
 from identity.models import Employee
 from redpacket.models import RedPacket
 from redpacket.services import expiry, settlement
@@ -246,6 +247,26 @@ def test_the_boxes_are_paged_newest_first(world: World, callers: list[Caller]) -
 )
 def test_bad_list_queries_are_refused(callers: list[Caller], query: str) -> None:
     assert_error(callers[0].get(f"redpackets?{query}"), 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("box", "values"),
+    [
+        ("sent", ["sent", "x"]),
+        ("sent", ["sent", 5]),
+        ("sent", ["sent"]),
+        ("sent", []),
+        ("received", ["received", "2026-11-22T10:00:00", "5"]),
+        ("received", ["received", "9999-12-31T23:59:59-23:00", "5"]),
+        ("received", ["received", "2026-11-22T10:00:00+08:00", "-5"]),
+        ("received", ["received", "2026-11-22T10:00:00+08:00", "9" * 19]),
+        ("received", ["received", "2026-11-22T10:00:00+08:00", "\uff15"]),
+        ("received", ["received", None, "5"]),
+    ],
+)
+def test_invented_cursors_are_refused(callers: list[Caller], box: str, values: list[Any]) -> None:
+    response = callers[0].get(f"redpackets?box={box}&cursor={cursors.encode(values)}")
+    assert_error(response, 400, "invalid_request")
 
 
 def test_a_cursor_of_the_other_box_is_refused(world: World, callers: list[Caller]) -> None:

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from funds.domain import movements
 from funds.domain.entries import (
+    AccountRef,
     Bucket,
     Category,
     Entry,
     InvalidEntry,
     Line,
     OpenHold,
+    ReleaseHold,
     SpendHold,
     employee_account,
     platform_account,
@@ -90,33 +92,164 @@ def test_second_payment_waits_in_2410_and_leaves_it_again() -> None:
     assert [(row[0], row[3]) for row in lines(sent)] == [("2410", -9), ("2320", 9)]
 
 
-def line(account: object, amount_fen: object, bucket: Bucket = Bucket.AVAILABLE) -> Line:
-    return Line(account=account, bucket=bucket, amount_fen=amount_fen, category=Category.INTERNAL)  # type: ignore[arg-type]
+def line(
+    account: object, amount_fen: object, bucket: Bucket = Bucket.AVAILABLE, category: Category = Category.CONSUMPTION
+) -> Line:
+    return Line(account=account, bucket=bucket, amount_fen=amount_fen, category=category)  # type: ignore[arg-type]
 
 
 CLEARING = platform_account("1110", "wechat")
+OPEN_5 = OpenHold(key="k", account=A, amount_fen=5)
+OPEN_6 = OpenHold(key="k", account=A, amount_fen=6)
+FROZEN_5 = (line(A, 5, Bucket.FROZEN), line(A, -5))
+AVAILABLE_5 = (line(A, 5), line(B, -5))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "holds"),
+    ("wrong", "holds", "reason"),
     [
-        ((line(A, 1), line(B, -2)), ()),
-        ((line(A, 0), line(B, 0)), ()),
-        ((line(A, 1),), ()),
-        ((), ()),
-        ((line(A, 1.0), line(B, -1)), ()),
-        ((line(A, True), line(B, -1)), ()),
-        ((line(A, 1), line(A, 1), line(B, -2)), ()),
-        ((line(CLEARING, 1, Bucket.FROZEN), line(B, -1)), ()),
-        ((line(A, 5, Bucket.FROZEN), line(A, -5)), ()),
-        ((line(A, 5, Bucket.FROZEN), line(A, -5)), (OpenHold(key="k", account=A, amount_fen=4),)),
-        ((line(A, 5), line(B, -5)), (OpenHold(key="k", account=A, amount_fen=5),)),
-        ((line(A, 5, Bucket.FROZEN), line(A, -5)), (OpenHold(key="k", account=B, amount_fen=5),)),
+        ((line(A, 1), line(B, -2)), (), "do not sum to zero"),
+        ((line(A, 0), line(B, 0)), (), "without an integer amount"),
+        ((line(A, 1.0), line(B, -1)), (), "without an integer amount"),
+        ((line(A, True), line(B, -1)), (), "without an integer amount"),
+        ((), (), "do not sum to zero"),
+        ((line(A, 1), line(A, 1), line(B, -2)), (), "two lines"),
+        ((line(CLEARING, 1, Bucket.FROZEN, Category.PLATFORM), line(B, -1)), (), "no frozen bucket"),
+        ((line(CLEARING, 1), line(B, -1)), (), "does not fit"),
+        ((line(A, 1, category=Category.PLATFORM), line(B, -1)), (), "does not fit"),
+        ((line(A, 1, category=Category.INTERNAL), line(B, -1)), (), "leave their enterprise"),
+        (FROZEN_5, (), "disagree"),
+        (FROZEN_5, (OpenHold(key="k", account=A, amount_fen=4),), "disagree"),
+        (FROZEN_5, (SpendHold(key="k", account=A, amount_fen=5),), "disagree"),
+        (FROZEN_5, (OpenHold(key="k", account=B, amount_fen=5),), "disagree"),
+        (AVAILABLE_5, (OPEN_5,), "disagree"),
+        (AVAILABLE_5, (OPEN_5, SpendHold(key="other", account=A, amount_fen=5)), "disagree"),
+        (
+            FROZEN_5,
+            (OpenHold(key="k", account=A, amount_fen=6), ReleaseHold(key="k", account=A, amount_fen=1)),
+            "one hold",
+        ),
+        (FROZEN_5, (OpenHold(key="k", account=A, amount_fen=5.0),), "positive amount"),  # type: ignore[arg-type]
+        (FROZEN_5, (SpendHold(key="k", account=A, amount_fen=-5),), "positive amount"),
+        (FROZEN_5, (OpenHold(key="", account=A, amount_fen=5),), "without a key"),
+        (FROZEN_5, (OpenHold(key="k" * 65, account=A, amount_fen=5),), "longer than 64"),
     ],
 )
-def test_an_entry_that_would_break_the_books_cannot_be_made(wrong: tuple, holds: tuple) -> None:
-    with pytest.raises(InvalidEntry):
+def test_an_entry_that_would_break_the_books_cannot_be_made(wrong: tuple, holds: tuple, reason: str) -> None:
+    with pytest.raises(InvalidEntry, match=reason):
         Entry(kind="k", reference="r", lines=wrong, holds=holds)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("kind", "", "missing"),
+        ("reference", "", "missing"),
+        ("kind", "k" * 33, "longer than 32"),
+        ("reference", "r" * 65, "longer than 64"),
+        ("order_no", "o" * 33, "longer than 32"),
+        ("source_no", "s" * 65, "longer than 64"),
+        ("actor", "a" * 65, "longer than 64"),
+        ("reference", "红包", "not ASCII"),
+    ],
+)
+def test_an_entry_names_what_fits_its_columns(field: str, value: str, reason: str) -> None:
+    with pytest.raises(InvalidEntry, match=reason):
+        Entry(**{"kind": "k", "reference": "r", "lines": AVAILABLE_5, field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("owner_kind", "owner_id", "code", "enterprise_id"),
+    [
+        ("SOMEBODY", "1", "2010", "1"),
+        ("EMPLOYEE", "", "2010", "1"),
+        ("EMPLOYEE", "1", "2010", ""),
+        ("EMPLOYEE", "1", "", "1"),
+        ("EMPLOYEE", "1" * 33, "2010", "1"),
+        ("PLATFORM", "微信", "1110", ""),
+        ("PLATFORM", "wechat", "111011101", ""),
+    ],
+)
+def test_an_account_has_an_owner_and_fits_its_columns(
+    owner_kind: str, owner_id: str, code: str, enterprise_id: str
+) -> None:
+    with pytest.raises(InvalidEntry):
+        AccountRef(owner_kind=owner_kind, owner_id=owner_id, code=code, enterprise_id=enterprise_id)
+
+
+amounts = st.integers(1, 10**13)
+
+
+@given(st.lists(st.integers(-(10**13), 10**13).filter(bool), min_size=1, max_size=50))
+def test_any_lines_are_an_entry_exactly_when_they_sum_to_zero(values: list[int]) -> None:
+    made = tuple(line(employee_account(number, 1), amount) for number, amount in enumerate(values, start=1))
+    rest = -sum(values)
+    if rest == 0:
+        assert Entry(kind="k", reference="r", lines=made).total_fen == sum(value for value in values if value > 0)
+        return
+    with pytest.raises(InvalidEntry, match="sum to zero"):
+        Entry(kind="k", reference="r", lines=made)
+    balanced = Entry(kind="k", reference="r", lines=(*made, line(employee_account(99, 1), rest)))
+    assert balanced.total_fen == sum(value for value in (*values, rest) if value > 0)
+
+
+@given(amount_fen=amounts)
+def test_every_movement_is_balanced_and_moves_its_amount(amount_fen: int) -> None:
+    numbers = {"order_no": ORDER, "amount_fen": amount_fen}
+    paid = {**numbers, "attempt_no": ATTEMPT, "channel": "wechat"}
+    refund = {**numbers, "refund_no": "RX", "channel": "wechat"}
+    held = {**numbers, "owner": A, "hold_key": "k"}
+    entries = [
+        movements.recharge(**paid, owner=A),
+        movements.recharge_into_hold(**paid, owner=A, hold_key="k"),
+        movements.receipt_to_return(**paid),
+        movements.freeze(**held),
+        movements.release_rest(**held, reference="r"),
+        movements.refund_from_hold(**refund, owner=A, hold_key="k"),
+        movements.return_start(**refund),
+        movements.refund_done(**refund),
+        movements.refund_failed(**refund, owner=A),
+    ]
+    for entry in entries:
+        assert sum(row.amount_fen for row in entry.lines) == 0
+        assert entry.total_fen == amount_fen
+        assert entry.order_no == ORDER
+
+
+@pytest.mark.parametrize("amount_fen", [0, -1, 1.0, True, "1"])
+def test_no_movement_of_nothing_or_backwards(amount_fen: object) -> None:
+    numbers: dict = {"order_no": ORDER, "amount_fen": amount_fen}
+    paid = {**numbers, "attempt_no": ATTEMPT, "channel": "wechat"}
+    refund = {**numbers, "refund_no": "RX", "channel": "wechat"}
+    held = {**numbers, "owner": A, "hold_key": "k"}
+    for build in (
+        lambda: movements.recharge(**paid, owner=A),
+        lambda: movements.recharge_into_hold(**paid, owner=A, hold_key="k"),
+        lambda: movements.receipt_to_return(**paid),
+        lambda: movements.freeze(**held),
+        lambda: movements.release_rest(**held, reference="r"),
+        lambda: movements.refund_from_hold(**refund, owner=A, hold_key="k"),
+        lambda: movements.return_start(**refund),
+        lambda: movements.refund_done(**refund),
+        lambda: movements.refund_failed(**refund, owner=A),
+        lambda: movements.settle_shares(
+            reference="p:1",
+            order_no=ORDER,
+            sender=A,
+            hold_key="k",
+            receivers=[
+                movements.Receiver(account=B, amount_fen=5),
+                movements.Receiver(account=B, amount_fen=amount_fen),  # type: ignore[arg-type]
+            ],
+        ),
+    ):
+        with pytest.raises(InvalidEntry):
+            build()
+
+
+def test_a_settlement_of_no_shares_is_refused() -> None:
+    with pytest.raises(InvalidEntry):
+        movements.settle_shares(reference="p:1", order_no=ORDER, sender=A, hold_key="k", receivers=[])
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(1, 10**9)), min_size=1, max_size=300))

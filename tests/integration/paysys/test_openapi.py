@@ -1,0 +1,69 @@
+"""The OpenAPI page: valid, complete for what the contract names today, and usable without internet."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+CONTRACT = {
+    "/api/v1/auth/login": {"post"},
+    "/api/v1/wallet": {"get"},
+    "/api/v1/wallet/entries": {"get"},
+    "/api/v1/recharges": {"post"},
+    "/api/v1/orders": {"get"},
+    "/api/v1/orders/{order_no}": {"get"},
+    "/api/v1/orders/{order_no}/attempts": {"post"},
+    "/api/v1/orders/{order_no}/close": {"post"},
+    "/api/v1/redpackets": {"get", "post"},
+    "/api/v1/redpackets/{packet_id}": {"get"},
+    "/api/v1/redpackets/{packet_id}/grab": {"post"},
+    "/api/v1/groups": {"get", "post"},
+}
+
+
+@pytest.fixture
+def schema(client: Client, db: None) -> dict:
+    answer = client.get("/api/schema/")
+    assert answer.status_code == 200
+    return yaml.safe_load(answer.content)
+
+
+def test_schema_names_every_endpoint_of_the_contract(schema: dict) -> None:
+    assert schema["openapi"].startswith("3.1")
+    found = {path: {method for method in item if method != "parameters"} for path, item in schema["paths"].items()}
+    assert found == CONTRACT
+
+
+def test_every_operation_has_an_error_shape_a_summary_and_a_security_scheme(schema: dict) -> None:
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            assert operation.get("description"), f"{method} {path} says nothing"
+            errors = [code for code in operation["responses"] if code >= "400"]
+            assert errors, f"{method} {path} names no error"
+            for code in errors:
+                content = operation["responses"][code]["content"]["application/json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+            if path != "/api/v1/auth/login":
+                assert operation["security"] == [{"employeeToken": []}]
+
+
+def test_amounts_are_integers_everywhere(schema: dict) -> None:
+    for name, component in schema["components"]["schemas"].items():
+        for field, shape in component.get("properties", {}).items():
+            if field.endswith("_fen"):
+                kind = shape.get("type") or [option.get("type") for option in shape.get("oneOf", [])]
+                assert kind in ("integer", ["integer", "null"]), f"{name}.{field}: {shape}"
+
+
+def test_page_loads_nothing_from_elsewhere(client: Client, db: None) -> None:
+    page = client.get("/api/docs/").content.decode()
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    assert [source for source in sources if not source.startswith("/")] == []
+    assets = [source.removeprefix("/static/") for source in sources if source.startswith("/static/")]
+    assert len(assets) >= 3
+    assert [asset for asset in assets if finders.find(asset) is None] == []

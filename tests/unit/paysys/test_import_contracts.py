@@ -1,0 +1,57 @@
+"""The import contracts hold, and they fail when they are broken on purpose."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system import ROOT
+
+PACKAGES = ["paysys", "redpacket", "payments", "orders", "funds", "gateway", "identity", "foundation", "simulator"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / ".importlinter", tmp_path / ".importlinter")
+    return tmp_path
+
+
+def lint(tree: Path) -> subprocess.CompletedProcess[str]:
+    linter = Path(sys.executable).parent / "lint-imports"
+    return subprocess.run([str(linter), "--no-cache"], cwd=tree, capture_output=True, text=True, check=False)
+
+
+def test_contracts_hold(tree: Path) -> None:
+    result = lint(tree)
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("funds/services/ledger.py", "import payments.services.purchase", "Calls only go down"),
+        ("orders/domain/states.py", "import django.db", "Pure domain"),
+        ("orders/services/opening.py", "import orders.admin", "One shape inside apps"),
+        ("redpacket/services/send.py", "import funds.services.ledger", "Business sees only the platform"),
+        ("payments/services/purchase.py", "import orders.models", "Private order tables"),
+        ("payments/services/purchase.py", "import funds.models", "Private ledger"),
+        ("payments/services/purchase.py", "import gateway.adapters.wechat", "Adapters via registry"),
+        ("simulator/desk.py", "import foundation.money", "The simulator knows none of us"),
+        ("gateway/services/calls.py", "import simulator.server", "None of us knows the simulator"),
+        ("payments/services/purchase.py", "import django_sharding_library.router", "django-sharding stands behind"),
+    ],
+)
+def test_a_broken_contract_is_found(tree: Path, module: str, line: str, contract: str) -> None:
+    target = tree / module
+    target.write_text(target.read_text(encoding="utf-8") + f"\n{line}  # noqa\n", encoding="utf-8")
+    result = lint(tree)
+    assert result.returncode != 0
+    broken = [row for row in result.stdout.splitlines() if row.startswith(contract)]
+    assert any("BROKEN" in row for row in broken), result.stdout
