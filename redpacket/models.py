@@ -27,8 +27,9 @@ class RedPacket(models.Model):
     """One packet. `sender_id`, `receiver_id` and `enterprise_id` are primary keys of identity, `group_id` too.
 
     `funding_order_no` is the order that pays it; it is unique, so a repeated request finds the packet of the first.
-    `pay_source` is "wallet" or a channel. `rest_fen` and `refund_no` are fixed when the packet closes. Claims take a
-    shared lock of the row and never write it; opening and closing take the exclusive one.
+    `pay_source` is "wallet" or a channel. `lifetime_seconds` counts from the opening; NULL is the platform's setting.
+    `rest_fen` and `refund_no` are fixed when the packet closes. Claims take a shared lock of the row and never write
+    it; opening and closing take the exclusive one.
     """
 
     id = AsciiCharField(max_length=32, primary_key=True, default=ids.new_id)
@@ -44,6 +45,7 @@ class RedPacket(models.Model):
     funding_order_no = AsciiCharField(max_length=32, unique=True)
     pay_source = AsciiCharField(max_length=16)
     created_at = models.DateTimeField()
+    lifetime_seconds = models.PositiveIntegerField(null=True)
     opened_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)

@@ -68,6 +68,9 @@ class RedPacketRequest(StrictSerializer):
     receiver = TextField(required=False, max_length=32)
     group = TextField(required=False, max_length=32)
     greeting = TextField(required=False, allow_blank=True, default="")
+    expires_in_seconds = StrictIntegerField(
+        required=False, min_value=1, help_text="life from the opening on; at most, and by default, the platform's"
+    )
     pay = PayField()
 
 

@@ -78,6 +78,7 @@ class RedPacketsView(APIView):
             receiver_code=data.get("receiver", ""),
             group_id=data.get("group", ""),
             greeting=data["greeting"],
+            lifetime_seconds=data.get("expires_in_seconds"),
         )
 
         def work(order_no: str) -> Response:

@@ -20,7 +20,7 @@ SWEEP_LIMIT = 1000
 
 
 def open_packet(*, packet_id: str, now: dt.datetime) -> RedPacket:
-    """DRAFT → OPEN: grabs may begin, until now + REDPACKET_LIFETIME_SECONDS. Returns the packet as it stands.
+    """DRAFT → OPEN: grabs may begin, until now + the packet's life. Returns the packet as it stands.
 
     Only for a packet whose order is paid. One conditional update, then the keys in Redis; repeating changes nothing. A
     packet that had been given up does not open: all of its money goes back (see `closing.return_late_payment`).
@@ -32,7 +32,7 @@ def open_packet(*, packet_id: str, now: dt.datetime) -> RedPacket:
         return _return_late_payment(packet, now)
 
     def work() -> bool:
-        expires_at = now + dt.timedelta(seconds=settings.REDPACKET_LIFETIME_SECONDS)
+        expires_at = now + dt.timedelta(seconds=packet.lifetime_seconds or settings.REDPACKET_LIFETIME_SECONDS)
         return bool(
             RedPacket.objects.filter(pk=packet_id, state__in=packet_sources(PacketState.OPEN)).update(
                 state=PacketState.OPEN, opened_at=now, expires_at=expires_at

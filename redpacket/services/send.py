@@ -25,13 +25,18 @@ from redpacket.services import opening
 
 ORDER_KIND = "REDPACKET_SEND"
 WALLET = "wallet"
+MIN_LIFETIME_SECONDS = 10
+"""Shorter, and the packet would be over before its message arrives."""
 INSERT_BATCH = 1000
 """Shares of one INSERT statement; 10 of them make the largest packet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewPacket:
-    """What the sender asks for. NORMAL names `receiver_code` (an employee's code), LUCKY a `group_id`."""
+    """What the sender asks for. NORMAL names `receiver_code` (an employee's code), LUCKY a `group_id`.
+
+    `lifetime_seconds` from the opening on; None is settings.REDPACKET_LIFETIME_SECONDS, which is also the longest.
+    """
 
     kind: PacketKind
     total_fen: int
@@ -39,6 +44,7 @@ class NewPacket:
     receiver_code: str = ""
     group_id: str = ""
     greeting: str = ""
+    lifetime_seconds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,9 @@ def _check(*, sender: Person, new: NewPacket) -> tuple[int | None, str]:
         problems[wanted] = f"is needed for a {new.kind.lower()} packet"
     if given[refused]:
         problems[refused] = f"does not go with a {new.kind.lower()} packet"
+    longest = settings.REDPACKET_LIFETIME_SECONDS
+    if new.lifetime_seconds is not None and not MIN_LIFETIME_SECONDS <= new.lifetime_seconds <= longest:
+        problems["expires_in_seconds"] = f"must be {MIN_LIFETIME_SECONDS} to {longest}"
     if problems:
         raise InvalidRequest({name: [text] for name, text in problems.items()})
     if new.kind is PacketKind.NORMAL:
@@ -143,6 +152,7 @@ def _create(
         total_fen=new.total_fen,
         count=new.count,
         greeting=new.greeting,
+        lifetime_seconds=new.lifetime_seconds,
         funding_order_no=order_no,
         pay_source=pay_source,
         created_at=now,

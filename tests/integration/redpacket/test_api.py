@@ -200,6 +200,21 @@ def test_reading_a_packet_shows_its_shares(world: World, callers: list[Caller]) 
     assert (ended["state"], ended["rest_fen"]) == ("EXPIRED", 500 - grabbed["amount_fen"])
 
 
+def test_the_sender_may_give_a_shorter_life(world: World, callers: list[Caller]) -> None:
+    packet_id = send(callers[0], lucky(world, expires_in_seconds=60)).json()["redpacket"]["id"]
+    packet = RedPacket.objects.get(pk=packet_id)
+    assert packet.opened_at is not None
+    assert packet.expires_at is not None
+    assert (packet.expires_at - packet.opened_at).total_seconds() == 60
+
+
+@pytest.mark.parametrize("seconds", [0, 9, 86_401, -1, "60", 10.5, True, 10**30])
+def test_a_life_outside_of_the_limits_is_refused(world: World, callers: list[Caller], seconds: Any) -> None:
+    response = send(callers[0], lucky(world, expires_in_seconds=seconds))
+    assert "expires_in_seconds" in assert_error(response, 400, "invalid_request")
+    assert not RedPacket.objects.filter(sender_id=callers[0].employee.pk).exists()
+
+
 def test_strangers_do_not_see_a_packet(world: World, callers: list[Caller]) -> None:
     stranger = worlds.make_world(1).employees[0]
     outsider = Caller(employee=stranger, token=worlds.token_of(stranger))
