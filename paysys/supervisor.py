@@ -267,7 +267,7 @@ class Supervisor:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _write_environment(self) -> None:
-        """`make demo` and staff commands read it, to reach the running system."""
+        """`make demo` and staff commands read it, to reach the running system and never a developer's own database."""
         names = (
             "DJANGO_SETTINGS_MODULE",
             "DJANGO_SECRET_KEY",
@@ -276,7 +276,9 @@ class Supervisor:
             "CELERY_BROKER_URL",
         )
         wechat = ("PAYSYS_PUBLIC_BASE_URL", "WECHAT_BASE_URL", "WECHAT_CREDENTIALS_FILE")
-        lines = [f"export {name}='{self.environment[name]}'\n" for name in names + wechat]
+        others = [f"{role}_DATABASE_URL" for role in ("FUNDS", "REDPACKET", *(f"ORDERS_{n}" for n in range(16)))]
+        lines = [f"unset {' '.join(others)}\n"]
+        lines += [f"export {name}='{self.environment[name]}'\n" for name in names + wechat]
         target = LOCAL / "environment.sh"
         target.write_text("".join(lines), encoding="utf-8")
         target.chmod(0o600)

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from foundation.errors import Busy
 from funds import selectors
 from funds.domain import movements
 from funds.domain.entries import AccountRef, Bucket, Category, Entry, Line, platform_account
@@ -36,6 +37,21 @@ def test_posting_opens_the_account_and_moves() -> None:
     assert posted.created
     assert wallet(owner) == (100, 0)
     assert Posting.objects.get(journal_id=posted.journal_id, amount_fen=100).balance_after_fen == 100
+    assert Account.objects.get(owner_id=owner.owner_id).version == 1
+    recharged(owner, 1)
+    assert Account.objects.get(owner_id=owner.owner_id).version == 2
+
+
+def test_a_row_that_changed_since_it_was_read_is_not_overwritten() -> None:
+    """The version is the second line behind the row lock: a stale row must not win even if a lock were forgotten."""
+    owner = someone()
+    recharged(owner, 100)
+    stale = Account.objects.get(owner_id=owner.owner_id)
+    recharged(owner, 1)
+    stale.available_fen = 7
+    with pytest.raises(Busy), transaction.atomic(using="funds"):
+        ledger._update_balances([stale])
+    assert wallet(owner) == (101, 0)
 
 
 def test_repeat_returns_the_first_and_moves_nothing() -> None:
@@ -332,7 +348,42 @@ def test_statement_pages_newest_first_without_gaps() -> None:
                 "recharge + income - withdrawal - consumption = balance, per enterprise",
             },
         ),
+        (
+            INSERT_POSTING.format("'AVAILABLE', 1")
+            .replace("amount_fen)", "amount_fen, balance_after_fen)")
+            .replace("'AVAILABLE', 1", "'AVAILABLE', 1, 5")
+            .replace("{journal}", "{recharge}"),
+            {
+                "all postings sum to zero",
+                "each journal sums to zero and has all its lines",
+                "customer balances equal their postings",
+                "balances after follow each other",
+            },
+        ),
         (INSERT_JOURNAL.format("1, 1, 2"), {"each journal sums to zero and has all its lines"}),
+        (
+            INSERT_JOURNAL.format("1, 1, 3") + "; "
+            "INSERT INTO funds_posting (journal_id, account_id, category, created_at, bucket, amount_fen) "
+            "SELECT MAX(id), {platform}, 'PLATFORM', NOW(), 'AVAILABLE', 1 FROM funds_journal; "
+            "INSERT INTO funds_posting (journal_id, account_id, category, created_at, bucket, amount_fen) "
+            "SELECT MAX(id), {platform}, 'PLATFORM', NOW(), 'FROZEN', -1 FROM funds_journal",
+            {"each journal sums to zero and has all its lines"},
+        ),
+        (
+            "SET check_constraint_checks = 0; UPDATE funds_hold SET state = 'SETTLED' WHERE id = {hold}; "
+            "SET check_constraint_checks = 1",
+            {"holds are resolved exactly when they are empty"},
+        ),
+        (
+            "SET check_constraint_checks = 0; "
+            "UPDATE funds_account SET available_fen = -1, frozen_fen = 6 WHERE id = {customer}; "
+            "SET check_constraint_checks = 1",
+            {
+                "customer balances equal their postings",
+                "frozen equals the open holds",
+                "no balance is negative",
+            },
+        ),
     ],
 )
 def test_proof_names_what_is_broken(sql: str, lines: set[str]) -> None:
@@ -344,12 +395,14 @@ def test_proof_names_what_is_broken(sql: str, lines: set[str]) -> None:
     assert [line.name for line in selectors.prove() if not line.ok] == []
     places = {
         "customer": Account.objects.get(owner_id=owner.owner_id).pk,
+        "platform": Account.objects.get(owner_kind="PLATFORM", code="1110", owner_id="wechat").pk,
         "hold": Hold.objects.get(key=key).pk,
         "journal": journal_id,
         "recharge": other.journal_id,
     }
     with connections["funds"].cursor() as cursor:
-        cursor.execute(sql.format(**places))
+        for statement in sql.format(**places).split("; "):
+            cursor.execute(statement)
     assert {line.name for line in selectors.prove() if not line.ok} == lines
 
 

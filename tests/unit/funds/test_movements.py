@@ -56,8 +56,17 @@ def test_recharge_into_hold_is_one_journal_of_the_same_kind() -> None:
 def test_freeze_and_release_are_opposite() -> None:
     frozen = movements.freeze(order_no=ORDER, owner=A, amount_fen=100, hold_key="k")
     released = movements.release_rest(reference="r", order_no=ORDER, owner=A, hold_key="k", amount_fen=100)
-    assert {row[2]: row[3] for row in lines(frozen)} == {"AVAILABLE": -100, "FROZEN": 100}
-    assert {row[2]: row[3] for row in lines(released)} == {"AVAILABLE": 100, "FROZEN": -100}
+    assert lines(frozen) == [
+        ("2010", "1", "AVAILABLE", -100, "INTERNAL"),
+        ("2010", "1", "FROZEN", 100, "INTERNAL"),
+    ]
+    assert lines(released) == [
+        ("2010", "1", "FROZEN", -100, "INTERNAL"),
+        ("2010", "1", "AVAILABLE", 100, "INTERNAL"),
+    ]
+    assert frozen.holds == (OpenHold(key="k", account=A, amount_fen=100),)
+    assert released.holds == (ReleaseHold(key="k", account=A, amount_fen=100),)
+    assert [(entry.kind, entry.reference) for entry in (frozen, released)] == [("freeze", ORDER), ("hold_release", "r")]
 
 
 def test_settlement_has_one_line_per_receiver_and_the_sender_may_receive() -> None:
@@ -80,9 +89,21 @@ def test_refund_to_the_provider_goes_through_transit() -> None:
     )
     done = movements.refund_done(refund_no="RX", order_no=ORDER, channel="wechat", amount_fen=9)
     failed = movements.refund_failed(refund_no="RX", order_no=ORDER, channel="wechat", owner=A, amount_fen=9)
-    assert [row[0] + row[2] for row in lines(start)] == ["2010FROZEN", "2320AVAILABLE"]
-    assert [(row[0], row[3]) for row in lines(done)] == [("2320", -9), ("1110", 9)]
-    assert [(row[0], row[3]) for row in lines(failed)] == [("2320", -9), ("2010", 9)]
+    assert lines(start) == [
+        ("2010", "1", "FROZEN", -9, "RECHARGE"),
+        ("2320", "wechat", "AVAILABLE", 9, "PLATFORM"),
+    ]
+    assert start.holds == (ReleaseHold(key="k", account=A, amount_fen=9),)
+    assert lines(done) == [
+        ("2320", "wechat", "AVAILABLE", -9, "PLATFORM"),
+        ("1110", "wechat", "AVAILABLE", 9, "PLATFORM"),
+    ]
+    assert lines(failed) == [
+        ("2320", "wechat", "AVAILABLE", -9, "PLATFORM"),
+        ("2010", "1", "AVAILABLE", 9, "RECHARGE"),
+    ]
+    assert {(entry.reference, entry.order_no) for entry in (start, done, failed)} == {("RX", ORDER)}
+    assert [entry.kind for entry in (start, done, failed)] == ["refund_start", "refund_done", "refund_failed"]
 
 
 def test_second_payment_waits_in_2410_and_leaves_it_again() -> None:
@@ -90,6 +111,8 @@ def test_second_payment_waits_in_2410_and_leaves_it_again() -> None:
     sent = movements.return_start(refund_no="RT", order_no=ORDER, amount_fen=9, channel="wechat")
     assert [(row[0], row[3]) for row in lines(received)] == [("1110", -9), ("2410", 9)]
     assert [(row[0], row[3]) for row in lines(sent)] == [("2410", -9), ("2320", 9)]
+    assert (received.kind, received.reference, received.order_no) == ("receipt_to_return", ATTEMPT, ORDER)
+    assert (sent.kind, sent.reference, sent.order_no) == ("refund_start", "RT", ORDER)
 
 
 def line(
