@@ -10,7 +10,6 @@ import pytest
 from django.db import connections, transaction
 
 from foundation import outbox
-from foundation.db import roles
 from foundation.models import Alert, OutboxEvent
 from tests.worlds import NOW
 
@@ -245,5 +244,17 @@ def test_a_late_deliverer_does_not_touch_the_new_ones_row(topic: str, clock: Clo
     assert (row.tries, row.done_at, row.last_error) == (2, clock(), "")
 
 
-def test_every_alias_is_asked() -> None:
-    assert roles.all_aliases() == ALIASES
+def test_a_late_failure_does_not_shorten_the_new_ones_lease(topic: str, clock: Clock) -> None:
+    """It comes back while another is still delivering: the row stays the other's."""
+
+    def late(event: outbox.Event) -> None:
+        clock.forward(outbox.LEASE_SECONDS)
+        assert [row.tries for row in outbox._lease(using="funds", now=clock())] == [2]
+        raise TimeoutError("much too late")
+
+    outbox.subscribe(topic, late)
+    publish(topic)
+    assert outbox.drain(using="funds", now=clock, max_batches=1) == 0
+    row = rows(topic)[0]
+    assert (row.tries, row.done_at, row.last_error) == (2, None, "")
+    assert row.next_at == clock() + dt.timedelta(seconds=outbox.LEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""Small helpers of the ledger's tests: fresh owners and one-line movements."""
+"""What is shared by the ledger's tests: fresh owners and one-line movements."""
 
 from __future__ import annotations
 
