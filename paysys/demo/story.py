@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_SECONDS = 30
 WAIT_SECONDS = 60.0
 """No step of the story takes longer on two cores; the expiry alone waits for its packet's life."""
-PACKET_LIFE_SECONDS = 12
+PACKET_LIFE_SECONDS = 10
 
 
 class StoryError(Exception):
@@ -94,8 +94,8 @@ class Story:
             ("lucky packet of ¥88.88 in 10 shares, 15 people grab at once", self.rush),
             ("everybody grabs again", self.grab_again),
             ("settled into wallets", self.settled),
-            ("second packet half grabbed, expires, the rest comes back", self.expiry),
-            ("packet paid by WeChat, nobody grabs, refunded to WeChat", self.provider_paid),
+            ("second packet half grabbed, third one paid by WeChat", self.send_short_lived),
+            ("both expire: the rest comes back, WeChat refunds", self.expiry),
         ]
 
     # --- steps ----------------------------------------------------------------------------------------------------
@@ -182,49 +182,39 @@ class Story:
         state = self.packet(self.packet_id, self.sender)["state"]
         self.rows.append(Row("10 shares settled", yuan(8_888), self.packet_id, state))
 
-    def expiry(self) -> None:
-        before = self.sender.wallet()["available_fen"]
-        body = {"kind": "lucky", "total_fen": 1_000, "count": 10, "group": self.group_id, "pay": "wallet"}
-        packet = self.sender.call(
-            "POST", "redpackets", {**body, "expires_in_seconds": PACKET_LIFE_SECONDS}, key=new_key()
-        )
-        packet_id = packet["redpacket"]["id"]
-        self.wait_open(packet_id, self.sender)
-        taken = sum(person.call("POST", f"redpackets/{packet_id}/grab")["amount_fen"] for person in self.people[1:6])
-        rest = 1_000 - taken
-        self.wait_for(
-            lambda: self.sender.wallet() == {"available_fen": before - taken, "frozen_fen": 0, "currency": "CNY"},
-            f"the rest of {rest} fen comes back",
-        )
-        state = self.packet(packet_id, self.sender)["state"]
-        expect(state == "EXPIRED", f"the packet is {state}")
-        late = self.people[7].request("POST", f"redpackets/{packet_id}/grab")
-        expect(late.status_code == 410, f"a grab after expiry answered {late.status_code}")
-        self.rows.append(Row("packet expired, rest returned", yuan(rest), packet_id, state))
-
-    def provider_paid(self) -> None:
-        before = self.sender.wallet()
+    def send_short_lived(self) -> None:
+        """Two packets that nobody empties: one from the wallet, half grabbed, one paid by WeChat, not grabbed."""
+        self.before_expiry = self.sender.wallet()["available_fen"]
+        life = {"expires_in_seconds": PACKET_LIFE_SECONDS}
+        half = {"kind": "lucky", "total_fen": 1_000, "count": 10, "group": self.group_id, "pay": "wallet", **life}
+        self.half_id = self.sender.call("POST", "redpackets", half, key=new_key())["redpacket"]["id"]
         receiver = self.people[1].name
-        body = {
-            "kind": "normal",
-            "total_fen": 520,
-            "count": 1,
-            "receiver": receiver,
-            "expires_in_seconds": PACKET_LIFE_SECONDS,
-        }
-        bought = self.sender.call(
-            "POST", "redpackets", {**body, "pay": {"channel": "wechat", "scene": "native"}}, key=new_key()
+        scan = {"channel": "wechat", "scene": "native"}
+        paid = {"kind": "normal", "total_fen": 520, "count": 1, "receiver": receiver, "pay": scan, **life}
+        self.by_wechat = self.sender.call("POST", "redpackets", paid, key=new_key())
+        self.pay(self.by_wechat["payment"])
+        self.wait_open(self.half_id, self.sender)
+        self.wait_open(self.by_wechat["redpacket"]["id"], self.sender)
+        self.half_taken = sum(
+            person.call("POST", f"redpackets/{self.half_id}/grab")["amount_fen"] for person in self.people[1:6]
         )
-        packet_id = bought["redpacket"]["id"]
-        self.pay(bought["payment"])
-        self.wait_open(packet_id, self.sender)
-        self.wait_for(
-            lambda: self.refunded_at_provider(bought["order"]["attempts"][0]["attempt_no"]) == 520,
-            "WeChat refunds 520 fen",
-        )
-        self.wait_for(lambda: self.sender.wallet() == before, "nothing stays frozen")
-        state = self.packet(packet_id, self.sender)["state"]
-        self.rows.append(Row("packet refunded to WeChat", yuan(520), bought["order"]["order_no"], state))
+        self.rows.append(Row("second packet half grabbed", yuan(self.half_taken), self.half_id, "OPEN"))
+
+    def expiry(self) -> None:
+        rest = 1_000 - self.half_taken
+        expected = {"available_fen": self.before_expiry - self.half_taken, "frozen_fen": 0, "currency": "CNY"}
+        attempt_no = self.by_wechat["order"]["attempts"][0]["attempt_no"]
+        self.wait_for(lambda: self.refunded_at_provider(attempt_no) == 520, "WeChat refunds 520 fen")
+        self.wait_for(lambda: self.sender.wallet() == expected, f"the rest of {rest} fen comes back, nothing is frozen")
+        for packet_id, amount, what in (
+            (self.half_id, rest, "expired, rest back in the wallet"),
+            (self.by_wechat["redpacket"]["id"], 520, "expired, refunded to WeChat"),
+        ):
+            state = self.packet(packet_id, self.sender)["state"]
+            expect(state == "EXPIRED", f"the packet is {state}")
+            self.rows.append(Row(what, yuan(amount), packet_id, state))
+        late = self.people[7].request("POST", f"redpackets/{self.half_id}/grab")
+        expect(late.status_code == 410, f"a grab after expiry answered {late.status_code}")
 
     # --- helpers --------------------------------------------------------------------------------------------------
 
