@@ -52,6 +52,7 @@ class Job(abc.ABC):
         if not _acquire(name=self.name, holder=holder, seconds=self.lock_seconds, alias=alias):
             logger.info("job skipped, already running", job=self.name)
             return Outcome(ran=False, report={})
+        self._bury_dead_runs(alias)
         record = JobRun.objects.using(alias).create(name=self.name, started_at=clock.now())
         started = time.monotonic()
         try:
@@ -66,6 +67,11 @@ class Job(abc.ABC):
             )
         self._finish(record, started, state=JobRun.State.DONE, report=report)
         return Outcome(ran=True, report=report)
+
+    def _bury_dead_runs(self, alias: str) -> None:
+        """Who holds the lock knows that any other RUNNING record belongs to a process that died."""
+        dead = JobRun.objects.using(alias).filter(name=self.name, state=JobRun.State.RUNNING)
+        dead.update(state=JobRun.State.FAILED, finished_at=clock.now(), error="the process died during this run")
 
     @staticmethod
     def _finish(

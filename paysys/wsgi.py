@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.production")
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Django, with the request's charset taken away: our input is UTF-8 (RFC 8259).
+
+    Django decodes the query with whatever charset the Content-Type names and fails before any middleware when it is
+    none for text ("charset=hex").
+    """
+    content_type = environ.get("CONTENT_TYPE", "")
+    if "charset" in content_type.lower():
+        environ["CONTENT_TYPE"] = content_type.partition(";")[0]
+    return _django(environ, start_response)

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ import requests
 from django.conf import settings
 from django.db import connections
 
+from paysys import programs
 from paysys.supervisor import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,67 +99,19 @@ class System:
             WECHAT_BASE_URL=self.simulator_url,
             WECHAT_CREDENTIALS_FILE=str(directory / "simulator" / "credentials.json"),
         )
-        python, binaries = sys.executable, Path(sys.executable).parent
         self.simulator = self._process(
-            "simulator",
-            [
-                python,
-                "-m",
-                "simulator",
-                "serve",
-                "--directory",
-                str(directory / "simulator"),
-                "--port",
-                str(self.simulator_port),
-            ],
+            "simulator", programs.simulator(directory=directory / "simulator", port=self.simulator_port)
         )
-        self.web = self._process(
-            "web",
-            [
-                str(binaries / "granian"),
-                "--interface",
-                "wsgi",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.port),
-                "--workers",
-                "2",
-                "--blocking-threads",
-                "8",
-                "--no-ws",
-                "--log-level",
-                "warning",
-                "paysys.wsgi:application",
-            ],
-        )
-        self.worker = self._process(
-            "worker",
-            [
-                python,
-                "-m",
-                "celery",
-                "-A",
-                "paysys.celery",
-                "worker",
-                "--concurrency",
-                "2",
-                "--loglevel",
-                "WARNING",
-                "--queues",
-                "settle,callbacks,default",
-                "--without-gossip",
-                "--without-mingle",
-            ],
-        )
-        self.relay = self._process("relay", [python, "manage.py", "relay"])
+        self.web = self._process("web", programs.web(port=self.port))
+        self.worker = self._process("worker", programs.worker())
+        self.relay = self._process("relay", programs.relay())
 
     def _process(self, name: str, command: list[str]) -> Process:
         return Process(name, command, self.env, self.directory)
 
     def start(self, *names: str) -> System:
         if "simulator" in names:
-            command = [sys.executable, "-m", "simulator", "init", "--directory", str(self.directory / "simulator")]
+            command = programs.simulator_init(directory=self.directory / "simulator")
             subprocess.run(command, cwd=ROOT, env=self.env, check=True)
         for name in names:
             getattr(self, name).start()

@@ -13,7 +13,6 @@ from rest_framework.views import APIView
 from foundation.api import cursors
 from foundation.api.schema import error_responses
 from foundation.api.serializers import StrictSerializer
-from foundation.errors import InvalidRequest
 from funds import selectors
 from funds.domain.entries import AccountRef, employee_account
 from identity.models import Employee
@@ -87,5 +86,5 @@ def _before(cursor: str) -> int | None:
         return None
     values = cursors.decode(cursor)
     if len(values) != 1 or type(values[0]) is not int:
-        raise InvalidRequest({"cursor": ["not a cursor of this list"]})
+        raise cursors.bad_cursor()
     return values[0]

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
-from foundation.errors import NotAuthenticated, Rejected
+from foundation.errors import NotAuthenticated
 from identity.models import AccessToken, Employee
 
 TOKEN_BYTES = 32
 """256 random bits: nobody guesses one, so the plain SHA-256 of it is enough to store."""
 
 
-class LoginFailed(Rejected):
-    """Enterprise, employee or password is wrong, or the employee is not active; which one is not said."""
+class LoginFailed(NotAuthenticated):
+    """Enterprise, employee or password is wrong, or the employee is not active; which one is not said.
 
-    code = "login_failed"
-    http_status = 401
+    The code is that of every 401 of the contract, `not_authenticated`.
+    """
+
     message_en = "Enterprise, employee or password is wrong."
     message_zh = "企业、员工或密码错误。"
 

@@ -14,7 +14,6 @@ from foundation import clock
 from foundation.api import cursors, idempotency
 from foundation.api.schema import IDEMPOTENCY_HEADER, error_responses
 from foundation.api.serializers import read
-from foundation.errors import InvalidRequest
 from identity.models import Employee
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
@@ -116,14 +115,9 @@ def _before(cursor: str) -> tuple[dt.datetime, str] | None:
     if not cursor:
         return None
     values = cursors.decode(cursor)
-    try:
-        moment, number = values
-        at = dt.datetime.fromisoformat(moment)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest({"cursor": ["not a cursor of this list"]}) from error
-    if at.tzinfo is None or not isinstance(number, str):
-        raise InvalidRequest({"cursor": ["not a cursor of this list"]})
-    return at, number
+    if len(values) != 2 or not isinstance(values[1], str):
+        raise cursors.bad_cursor()
+    return cursors.moment(values[0]), values[1]
 
 
 class OrderAttemptsView(APIView):

@@ -81,20 +81,22 @@ def open_by_channel(
     repeat with the same order number. Nothing of money moves here.
     """
     registry.adapter(channel)  # an unknown channel is refused before anything is opened
-    order = opening.open_order(
-        new=NewOrder(
-            order_no=order_no,
-            kind=OrderKind(kind),
-            amount_fen=amount_fen,
-            employee_id=payer.employee_id,
-            enterprise_id=payer.enterprise_id,
-            subject=subject,
-            business_no=business_no,
-            expires_at=now + dt.timedelta(seconds=settings.ORDER_LIFETIME_SECONDS),
-        ),
-        now=now,
+    new = NewOrder(
+        order_no=order_no,
+        kind=OrderKind(kind),
+        amount_fen=amount_fen,
+        employee_id=payer.employee_id,
+        enterprise_id=payer.enterprise_id,
+        subject=subject,
+        business_no=business_no,
+        expires_at=_expires_at(now),
     )
+    order = opening.open_order(new=new, now=now)
     return try_channel(order_no=order.order_no, channel=channel, scene=scene, now=now)
+
+
+def _expires_at(now: dt.datetime) -> dt.datetime:
+    return now + dt.timedelta(seconds=settings.ORDER_LIFETIME_SECONDS)
 
 
 def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) -> Purchase:
@@ -181,19 +183,17 @@ def pay_from_wallet(
     InsufficientFunds: nothing is frozen and the order is CLOSED. The hold's key is
     payments.domain.events.packet_hold_key(business_no). Repeating answers the same order.
     """
-    order = opening.open_order(
-        new=NewOrder(
-            order_no=order_no,
-            kind=OrderKind(kind),
-            amount_fen=amount_fen,
-            employee_id=payer.employee_id,
-            enterprise_id=payer.enterprise_id,
-            subject=subject,
-            business_no=business_no,
-            expires_at=now + dt.timedelta(seconds=settings.ORDER_LIFETIME_SECONDS),
-        ),
-        now=now,
+    new = NewOrder(
+        order_no=order_no,
+        kind=OrderKind(kind),
+        amount_fen=amount_fen,
+        employee_id=payer.employee_id,
+        enterprise_id=payer.enterprise_id,
+        subject=subject,
+        business_no=business_no,
+        expires_at=_expires_at(now),
     )
+    order = opening.open_order(new=new, now=now)
     if order.state is OrderState.PENDING:
         attempt = next(iter(order.attempts), None) or opening.open_attempt(
             order_no=order_no,

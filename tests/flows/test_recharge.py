@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from pytest_django import Settings
 
 from foundation.models import Alert
@@ -244,3 +245,20 @@ def test_somebody_elses_order_looks_like_none(system: System, token: str) -> Non
     answer = system.api(stranger, "GET", f"orders/{bought['order']['order_no']}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert system.api(stranger, "POST", f"orders/{bought['order']['order_no']}/close").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "W10", "WzEsMl0", "WyI5OTk5LTEyLTMxVDIzOjU5OjU5LTIzOjU5IiwgIlgiXQ", "=", "订单"]
+)
+def test_an_invented_cursor_is_refused(system: System, token: str, cursor: str) -> None:
+    answer = system.api(token, "GET", f"orders?cursor={cursor}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_charset_that_is_none_for_text_does_no_harm(system: System, token: str) -> None:
+    answer = requests.get(
+        f"{system.base_url}/api/v1/orders?kind=%C3%A9",
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json; charset=hex"},
+        timeout=10,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")

@@ -278,3 +278,23 @@ def test_a_late_release_leaves_the_new_holders_lock(world: World, post: Post) ->
         assert code_of(post()) == (503, "busy")
     with clock.frozen(later):
         assert code_of(post()) == (409, "request_in_progress")
+
+
+def test_a_slow_first_holders_success_does_not_replace_the_saved_answer(world: World, post: Post) -> None:
+    answers: list[object] = []
+    inner = world.work
+
+    def work(number: str) -> Response:
+        if not answers:
+            answers.append(None)
+            with clock.frozen(START + dt.timedelta(seconds=LOCK_SECONDS + 1)):
+                answers[0] = post()
+        return inner(number)
+
+    Probe.work = staticmethod(work)
+    with clock.frozen(START):
+        assert post().json()["time"] == 2
+        replayed = post()
+    assert answers[0].json()["time"] == 1  # type: ignore[attr-defined]
+    assert (replayed.headers["Idempotent-Replayed"], replayed.json()["time"]) == ("true", 1)
+    assert world.reserved == ["PR1"]

@@ -53,6 +53,16 @@ def test_a_run_is_recorded_and_the_lock_given_back() -> None:
     assert JobRun.objects.filter(name=job.name).count() == 2
 
 
+def test_the_record_of_a_process_that_died_is_closed_by_the_next_run() -> None:
+    job = Sweep(dict)
+    dead = JobRun.objects.create(name=job.name, started_at=database_now())
+    job.execute()
+    dead.refresh_from_db()
+    assert (dead.state, dead.error) == ("FAILED", "the process died during this run")
+    assert dead.finished_at is not None
+    assert JobRun.objects.filter(name=job.name, state="DONE").count() == 1
+
+
 def test_while_it_runs_nobody_else_runs_it() -> None:
     inner: list[Outcome] = []
 

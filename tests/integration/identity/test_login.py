@@ -94,7 +94,7 @@ def test_whatever_is_wrong_the_answer_is_the_same(
     answer = client.post(ADDRESS, body_of(employee, **changes), content_type="application/json")
     assert answer.status_code == 401, answer.content
     error = answer.json()["error"]
-    assert (error["code"], error["details"]) == ("login_failed", {})
+    assert (error["code"], error["details"]) == ("not_authenticated", {})
     assert not AccessToken.objects.filter(employee=employee).exists()
     employee.refresh_from_db()
     assert employee.last_login_at is None
@@ -103,7 +103,7 @@ def test_whatever_is_wrong_the_answer_is_the_same(
 def test_an_inactive_employee_is_refused_like_a_wrong_password(client: Client, employee: Employee) -> None:
     Employee.objects.filter(pk=employee.pk).update(is_active=False)
     answer = client.post(ADDRESS, body_of(employee), content_type="application/json")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "login_failed")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
     assert not AccessToken.objects.filter(employee=employee).exists()
 
 
