@@ -7,4 +7,5 @@ class FoundationConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
+        from foundation import housekeeping  # noqa: F401 - registers its job
         from foundation.db import checks  # noqa: F401 - registers the system checks

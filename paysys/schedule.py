@@ -32,6 +32,7 @@ SCHEDULE: tuple[Timed, ...] = (
         seconds=10,
         why="shares taken in Redis but never claimed: back to the list",
     ),
+    Timed(job="foundation.purge", seconds=3600, why="delivered events, old idempotency keys and run records"),
     Timed(job="paysys.prove_books", seconds=3600, why="all invariants of money, with an alert when one breaks"),
 )
 

@@ -18,6 +18,7 @@ admin.site.site_title = "Payment platform"
 admin.site.index_title = "Finance and operations"
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     path(
         "favicon.ico",
         RedirectView.as_view(url=f"{settings.STATIC_URL}drf_spectacular_sidecar/swagger-ui-dist/favicon-32x32.png"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from paysys.settings.base import *  # noqa: F403
-from paysys.settings.base import BASE_DIR, DATABASES
+from paysys.settings.base import BASE_DIR, DATABASES, INSTALLED_APPS
 
 ENVIRONMENT = "test"
+INSTALLED_APPS = [*INSTALLED_APPS, "django_linear_migrations"]
 ALLOWED_HOSTS = ["*"]
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
