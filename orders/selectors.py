@@ -6,13 +6,15 @@ import datetime as dt
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django.db.models import Q
 
 from foundation.db import roles
-from foundation.errors import NotFound
-from orders.domain import numbers
-from orders.domain.records import AttemptRecord, OrderPage, OrderRecord
+from foundation.errors import NotFound, Rejected
+from orders.domain import numbers, pages
+from orders.domain.pages import Key
+from orders.domain.records import AttemptRecord, NumberedPage, OrderPage, OrderRecord
 from orders.domain.states import (
     OPEN_ATTEMPT_STATES,
     OPEN_ORDER_STATES,
@@ -21,6 +23,18 @@ from orders.domain.states import (
     OrderState,
 )
 from orders.models import ATTEMPT_TABLES, ORDER_TABLES, AttemptRow, OrderRow
+
+MAX_PAGE_OFFSET = 100_000
+"""Nobody leafs that far by number; a program that reads everything uses the cursor."""
+
+
+class PageTooDeep(Rejected):
+    """The page lies past MAX_PAGE_OFFSET."""
+
+    code = "page_too_deep"
+    http_status = 422
+    message_en = "This page is too deep. Use the cursor."
+    message_zh = "页码过深，请使用游标翻页。"
 
 
 def order_alias(number: str) -> str:
@@ -75,6 +89,71 @@ def list_orders(
     attempts = _attempts_by_order([row.order_no for row in shown])
     more = (shown[-1].created_at, shown[-1].order_no) if len(rows) > limit else None
     return OrderPage(items=tuple(order_record(row, attempts.get(row.order_no, ())) for row in shown), next_after=more)
+
+
+def page_orders(*, employee_id: int, page: int, page_size: int, as_of: dt.datetime) -> NumberedPage:
+    """Numbered page (1 = newest) of an employee's orders that existed at `as_of`, over all tables, with the total.
+
+    Exact however deep (orders.domain.pages). Raises PageTooDeep past MAX_PAGE_OFFSET: the cursor costs nothing there.
+    """
+    offset = (page - 1) * page_size
+    if offset > MAX_PAGE_OFFSET:
+        raise PageTooDeep({"max_page": MAX_PAGE_OFFSET // page_size + 1, "use": "GET orders?cursor="})
+    filters = Q(employee_id=employee_id, created_at__lte=as_of)
+    tables = [_Keys(table, filters) for table in ORDER_TABLES]
+    keys = pages.page_keys(tables=tables, offset=offset, size=page_size)
+    rows = _rows_by_number([number for _, number in keys])
+    attempts = _attempts_by_order(list(rows))
+    return NumberedPage(
+        items=tuple(order_record(rows[number], attempts.get(number, ())) for _, number in keys if number in rows),
+        page=page,
+        total=sum(table.count() for table in tables),
+        as_of=as_of,
+    )
+
+
+class _Keys:
+    """orders.domain.pages.KeyTable over one order table."""
+
+    def __init__(self, table: type[OrderRow], filters: Q) -> None:
+        self._rows = table.objects.filter(filters)
+
+    def count(self) -> int:
+        return self._rows.count()
+
+    def key_at(self, rank: int) -> Key | None:
+        return self._newest_first(self._rows)[rank : rank + 1].first()
+
+    def count_newer(self, key: Key) -> int:
+        return self._rows.filter(self._newer_than(key)).count()
+
+    def newer(self, key: Key, limit: int) -> Sequence[Key]:
+        rows = self._rows.filter(self._newer_than(key)).order_by("created_at", "order_no")
+        return list(rows.values_list("created_at", "order_no")[:limit])
+
+    def from_key(self, key: Key, limit: int) -> Sequence[Key]:
+        moment, number = key
+        older = Q(created_at__lte=moment) & (Q(created_at__lt=moment) | Q(order_no__lte=number))
+        return list(self._newest_first(self._rows.filter(older))[:limit])
+
+    @staticmethod
+    def _newest_first(rows: Any) -> Any:
+        return rows.order_by("-created_at", "-order_no").values_list("created_at", "order_no")
+
+    @staticmethod
+    def _newer_than(key: Key) -> Q:
+        moment, number = key
+        return Q(created_at__gte=moment) & (Q(created_at__gt=moment) | Q(order_no__gt=number))
+
+
+def _rows_by_number(order_nos: Sequence[str]) -> dict[str, OrderRow]:
+    by_table: dict[int, list[str]] = defaultdict(list)
+    for number in order_nos:
+        by_table[_table(number)].append(number)
+    found: dict[str, OrderRow] = {}
+    for table, wanted in by_table.items():
+        found.update(ORDER_TABLES[table].objects.in_bulk(wanted))
+    return found
 
 
 def list_due_attempts(*, now: dt.datetime, limit: int) -> list[AttemptRecord]:

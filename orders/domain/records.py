@@ -77,6 +77,16 @@ class NewOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NumberedPage:
+    """Page `page` (1 = newest) of `total` orders that existed at `as_of`."""
+
+    items: tuple[OrderRecord, ...]
+    page: int
+    total: int
+    as_of: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderPage:
     """A page of orders, newest first; `next_after` is the key of the last one when more follow."""
 

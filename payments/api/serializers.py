@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from rest_framework import serializers
 
 from foundation.api.serializers import FenIntegerField, StrictSerializer
@@ -51,6 +53,25 @@ class OrderAnswerSerializer(serializers.Serializer):
 class OrderPageSerializer(serializers.Serializer):
     items = OrderSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True)
+
+
+class NumberedPageSerializer(serializers.Serializer):
+    items = OrderSerializer(many=True)
+    page = serializers.IntegerField()
+    total = serializers.IntegerField()
+    as_of = serializers.DateTimeField(help_text="hand it back to leaf through the same orders while new ones arrive")
+
+
+class NumberedPageQuery(StrictSerializer):
+    page = serializers.IntegerField(required=False, min_value=1, max_value=10**9, default=1)
+    page_size = serializers.IntegerField(required=False, min_value=1, max_value=100, default=20)
+    as_of = serializers.DateTimeField(required=False)
+
+    def validate_as_of(self, value: dt.datetime) -> dt.datetime:
+        """Near the ends of the calendar moving to another time zone overflows."""
+        if not 2000 <= value.year <= 9000:
+            raise serializers.ValidationError("must lie between the years 2000 and 9000")
+        return value
 
 
 class RechargeRequest(StrictSerializer):

@@ -9,6 +9,7 @@ from payments.api import views
 urlpatterns = [
     path("recharges", views.RechargesView.as_view()),
     path("orders", views.OrderListView.as_view()),
+    path("orders/pages", views.OrderPagesView.as_view()),
     path("orders/<str:order_no>", views.OrderView.as_view()),
     path("orders/<str:order_no>/attempts", views.OrderAttemptsView.as_view()),
     path("orders/<str:order_no>/close", views.OrderCloseView.as_view()),

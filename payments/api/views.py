@@ -20,6 +20,8 @@ from orders.domain.states import OrderKind, OrderState
 from payments import selectors
 from payments.api.serializers import (
     AttemptRequest,
+    NumberedPageQuery,
+    NumberedPageSerializer,
     OrderAnswerSerializer,
     OrderListQuery,
     OrderPageSerializer,
@@ -109,6 +111,31 @@ class OrderListView(APIView):
         after = page.next_after
         cursor = cursors.encode([after[0].isoformat(), after[1]]) if after else None
         return Response({"items": OrderSerializer(page.items, many=True).data, "next_cursor": cursor})
+
+
+class OrderPagesView(APIView):
+    """The own orders by page number, newest first, with the total."""
+
+    @extend_schema(
+        operation_id="orders_pages",
+        parameters=[
+            OpenApiParameter("page", int),
+            OpenApiParameter("page_size", int),
+            OpenApiParameter("as_of", dt.datetime),
+        ],
+        responses={200: NumberedPageSerializer, **error_responses(400, 401, 422)},
+    )
+    def get(self, request: Request) -> Response:
+        query = NumberedPageQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        data = query.validated_data
+        page = orders.page_orders(
+            employee_id=employee_of(request).pk,
+            page=data["page"],
+            page_size=data["page_size"],
+            as_of=data.get("as_of") or clock.now(),
+        )
+        return Response(NumberedPageSerializer(page).data)
 
 
 def _before(cursor: str) -> tuple[dt.datetime, str] | None:

@@ -262,3 +262,34 @@ def test_a_charset_that_is_none_for_text_does_no_harm(system: System, token: str
         timeout=10,
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_numbered_pages_over_http(system: System, token: str) -> None:
+    made = [open_recharge(system, token, amount)["order"]["order_no"] for amount in (101, 102, 103)]
+    first = system.api(token, "GET", "orders/pages?page=1&page_size=2").json()
+    assert ([row["order_no"] for row in first["items"]], first["page"], first["total"]) == (made[:0:-1], 1, 3)
+    second = requests.get(
+        f"{system.base_url}/api/v1/orders/pages",
+        params={"page": 2, "page_size": 2, "as_of": first["as_of"]},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=10,
+    ).json()
+    assert [row["order_no"] for row in second["items"]] == made[:1]
+    deep = system.api(token, "GET", "orders/pages?page=999999&page_size=100")
+    assert (deep.status_code, deep.json()["error"]["code"]) == (422, "page_too_deep")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=x",
+        "page_size=101",
+        "as_of=0001-01-01T00:00:00%2B08:00",
+        "as_of=9999-12-31T23:59:59-23:59",
+        "x=1",
+    ],
+)
+def test_bad_page_queries_are_refused(system: System, token: str, query: str) -> None:
+    answer = system.api(token, "GET", f"orders/pages?{query}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")

@@ -195,6 +195,40 @@ def test_list_pages_over_all_tables_are_complete_ordered_and_stable_for_equal_ti
 
 
 @database
+def test_numbered_pages_over_all_tables_have_the_total_and_agree_with_the_cursor() -> None:
+    employee_id = next(_ids)
+    for index in range(53):
+        open_order(employee_id, at=NOW + dt.timedelta(seconds=index // 4))
+    whole = [order.order_no for order in selectors.list_orders(employee_id=employee_id, limit=100).items]
+    as_of = NOW + dt.timedelta(hours=1)
+    for size in (1, 7, 20, 53, 60):
+        seen: list[str] = []
+        for page in range(1, 53 // size + 3):
+            answer = selectors.page_orders(employee_id=employee_id, page=page, page_size=size, as_of=as_of)
+            assert answer.total == 53
+            assert len(answer.items) <= size
+            seen += [order.order_no for order in answer.items]
+        assert seen == whole
+
+
+@database
+def test_numbered_pages_hold_still_while_new_orders_arrive() -> None:
+    employee_id = next(_ids)
+    first = [open_order(employee_id, at=NOW + dt.timedelta(seconds=index)).order_no for index in range(6)]
+    as_of = NOW + dt.timedelta(seconds=5)
+    open_order(employee_id, at=NOW + dt.timedelta(seconds=9))
+    answer = selectors.page_orders(employee_id=employee_id, page=2, page_size=4, as_of=as_of)
+    assert ([order.order_no for order in answer.items], answer.total) == ([first[1], first[0]], 6)
+
+
+@database
+def test_a_page_too_deep_is_refused_with_the_way_out() -> None:
+    with pytest.raises(selectors.PageTooDeep) as refused:
+        selectors.page_orders(employee_id=1, page=5_002, page_size=20, as_of=NOW)
+    assert refused.value.details == {"max_page": 5_001, "use": "GET orders?cursor="}
+
+
+@database
 def test_search_finds_an_order_by_each_of_its_numbers() -> None:
     order = open_order(next(_ids), business_no=uuid.uuid4().hex)
     attempt_no = numbers.issue_attempt(order_no=order.order_no)

@@ -15,6 +15,7 @@ CONTRACT = {
     "/api/v1/wallet/entries": {"get"},
     "/api/v1/recharges": {"post"},
     "/api/v1/orders": {"get"},
+    "/api/v1/orders/pages": {"get"},
     "/api/v1/orders/{order_no}": {"get"},
     "/api/v1/orders/{order_no}/attempts": {"post"},
     "/api/v1/orders/{order_no}/close": {"post"},
