@@ -25,6 +25,8 @@ def check_role_map(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
     if len(shards) != roles.ORDER_TABLES:
         problems.append(Error(f"ORDER_SHARD_DATABASES has {len(shards)} entries, not 16.", id="paysys.E001"))
+    if settings.ORDER_NUMBER_VERSION not in {"1", "2"}:
+        problems.append(Error("ORDER_NUMBER_VERSION must be 1 or 2.", id="paysys.E004"))
     unknown = [alias for alias in [*used, *settings.DATABASE_ROLES.values()] if alias not in settings.DATABASES]
     if unknown:
         problems.append(Error(f"Roles name databases that do not exist: {unknown}.", id="paysys.E002"))

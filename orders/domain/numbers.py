@@ -5,7 +5,8 @@
 Source: the requirements (全局唯一性ID) and design `sharding.md` decisions 2 and 9. Version 1 routes an order by
 CRC-32 of the whole number, the same value SQL's CRC32() gives; version 2 routes by the account digits, so that one
 employee's orders stand in one table (10 000 is a multiple of 16, so account mod 16 survives the cut to 4 digits).
-The gene of an order is account mod 16; the gene of an attempt is the table of its order, so that a provider's notice,
+The gene of an order is account mod 16, in version 2 its table (the same, but for a refund that stands beside an
+original of version 1); the gene of an attempt is the table of its order, so that a provider's notice,
 which knows only the attempt number, finds its table without a look-up.
 """
 

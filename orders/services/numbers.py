@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import threading
 
+from django.conf import settings
+
 from foundation import clock, nodes
 from orders.domain import numbers
 from orders.domain.numbers import Prefix
 
-VERSION = "1"
 _lock = threading.Lock()
 _sequence = numbers.Sequence()
 _issued_by: tuple[int, int, int] | None = None
@@ -22,28 +23,34 @@ def issue(*, prefix: Prefix, account_id: int, beside: str = "") -> str:
     """A fresh order number for the account (an employee's id, any non-negative integer).
 
     `beside` names another order whose table the new one must share (a refund stands in its original's database, so
-    that reserving the refund is one commit): the counter goes on until the routing matches, 16 tries on average.
-    Raises foundation.nodes.NoNodeLease (Busy) without a node lease.
+    that reserving the refund is one commit): version 1 goes on until the CRC matches, 16 tries on average; version 2
+    takes that table as its gene. Raises foundation.nodes.NoNodeLease (Busy) without a node lease.
     """
+    version = settings.ORDER_NUMBER_VERSION
     gene = account_id % numbers.TABLES
+    if version == "2":
+        if beside:
+            gene = numbers.table_of(beside)
+        return _compose(prefix=prefix, version=version, gene=gene, account_id=account_id)
     while True:
-        number = _compose(prefix=prefix, gene=gene, account_id=account_id)
+        number = _compose(prefix=prefix, version=version, gene=gene, account_id=account_id)
         if not beside or numbers.table_of(number) == numbers.table_of(beside):
             return number
 
 
 def issue_attempt(*, order_no: str) -> str:
     """A fresh attempt number for an order; its gene is the order's table."""
-    account = numbers.parse(order_no).account
-    return _compose(prefix=Prefix.ATTEMPT, gene=numbers.table_of(order_no), account_id=account)
+    parts = numbers.parse(order_no)
+    gene = numbers.table_of(order_no)
+    return _compose(prefix=Prefix.ATTEMPT, version=parts.version, gene=gene, account_id=parts.account)
 
 
-def _compose(*, prefix: Prefix, gene: int, account_id: int) -> str:
+def _compose(*, prefix: Prefix, version: str, gene: int, account_id: int) -> str:
     node = nodes.lessee.current()
     epoch_ms, counter = _next(node)
     return numbers.compose(
         prefix=prefix,
-        version=VERSION,
+        version=version,
         node_id=node.node_id,
         gene=gene,
         account_id=account_id,

@@ -222,6 +222,8 @@ REDPACKET_LIFETIME_SECONDS = env.int("PAYSYS_REDPACKET_LIFETIME_SECONDS", defaul
 REDPACKET_SHARE_MIN_FEN = 1
 REDPACKET_SHARE_MAX_FEN = 20_000
 REDPACKET_COUNT_MAX = 10_000
+ORDER_NUMBER_VERSION = env.str("PAYSYS_ORDER_NUMBER_VERSION", default="1")
+"""Format of new order numbers: "1" is routed by CRC-32, "2" by the account. Old numbers keep their routing for ever."""
 RECHARGE_MAX_FEN = env.int("PAYSYS_RECHARGE_MAX_FEN", default=5_000_000)
 ORDER_LIFETIME_SECONDS = env.int("PAYSYS_ORDER_LIFETIME_SECONDS", default=30 * 60)
 

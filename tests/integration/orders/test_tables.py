@@ -10,6 +10,7 @@ from multiprocessing import get_context
 
 import pytest
 from django.db import DatabaseError, connections, transaction
+from pytest_django import Settings
 
 from foundation import nodes
 from foundation.db import roles
@@ -226,6 +227,26 @@ def test_a_page_too_deep_is_refused_with_the_way_out() -> None:
     with pytest.raises(selectors.PageTooDeep) as refused:
         selectors.page_orders(employee_id=1, page=5_002, page_size=20, as_of=NOW)
     assert refused.value.details == {"max_page": 5_001, "use": "GET orders?cursor="}
+
+
+@database
+def test_version_2_puts_all_orders_of_an_employee_into_one_table_and_old_numbers_stay_found(settings: Settings) -> None:
+    employee_id = next(_ids)
+    old = [open_order(employee_id).order_no for _ in range(5)]
+    settings.ORDER_NUMBER_VERSION = "2"
+    new = [open_order(employee_id, at=NOW + dt.timedelta(seconds=1)).order_no for _ in range(20)]
+    assert {number[2] for number in new} == {"2"}
+    assert {rules.table_of(number) for number in new} == {employee_id % 16}
+    attempt_no = numbers.issue_attempt(order_no=new[0])
+    opening.open_attempt(order_no=new[0], attempt_no=attempt_no, channel="wechat", scene="", amount_fen=100, now=NOW)
+    assert selectors.get_order(order_no=new[0]).attempts[0].attempt_no == attempt_no
+    for original in (old[0], new[0]):
+        refund = numbers.issue(prefix=Prefix.REFUND, account_id=next(_ids), beside=original)
+        assert rules.table_of(refund) == rules.table_of(original)
+    listed = {order.order_no for order in selectors.list_orders(employee_id=employee_id, limit=100).items}
+    assert listed == {*old, *new}
+    settings.ORDER_NUMBER_VERSION = "1"
+    assert all(selectors.get_order(order_no=number).order_no == number for number in [*old, *new])
 
 
 @database
