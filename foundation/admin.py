@@ -7,9 +7,27 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from foundation.db import roles
 from foundation.models import Alert, IdempotencyRecord, JobLock, JobRun, NodeLease, OutboxEvent
+
+
+def search_link(page: str, text: str) -> SafeString:
+    """A link from a number to the list `page` (such as "orders_orderindex") that finds it; empty for no number."""
+    if not text:
+        return SafeString("")
+    return format_html('<a href="{}?q={}">{}</a>', reverse(f"admin:{page}_changelist"), text, text)
+
+
+def change_link(page: str, key: object, text: object = None) -> SafeString:
+    """A link to the page of one row; empty without a key."""
+    if key is None or key == "":
+        return SafeString("")
+    address = reverse(f"admin:{page}_change", args=[key])
+    return format_html('<a href="{}">{}</a>', address, key if text is None else text)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.safestring import SafeString
 
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin import ReadOnlyAdmin, search_link
 from gateway.models import Notice
 
 
@@ -12,11 +13,11 @@ from gateway.models import Notice
 class NoticeAdmin(ReadOnlyAdmin):
     """Every notice with its raw content and what became of it."""
 
-    list_display = ["id", "channel", "kind", "number", "state", "times_received", "received_at", "note"]
+    list_display = ["id", "channel", "kind", "order", "state", "times_received", "received_at", "note"]
     list_filter = ["channel", "state", "kind"]
     search_fields = ["number", "event_key", "digest"]
     ordering = ["-id"]
-    readonly_fields = ["body_text"]
+    readonly_fields = ["body_text", "order"]
     fields = [
         "id",
         "channel",
@@ -27,7 +28,7 @@ class NoticeAdmin(ReadOnlyAdmin):
         "digest",
         "event_key",
         "kind",
-        "number",
+        "order",
         "state",
         "times_received",
         "note",
@@ -35,6 +36,10 @@ class NoticeAdmin(ReadOnlyAdmin):
         "last_received_at",
         "processed_at",
     ]
+
+    @admin.display(description="number", ordering="number")
+    def order(self, notice: Notice) -> SafeString:
+        return search_link("orders_orderindex", notice.number)
 
     @admin.display(description="body")
     def body_text(self, notice: Notice) -> str:

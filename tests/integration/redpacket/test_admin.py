@@ -39,6 +39,9 @@ def test_packets_are_found_by_their_numbers_and_lead_to_their_shares(staff: Clie
     page = staff.get(f"/admin/redpacket/redpacket/{packet.pk}/change/").content.decode()
     assert f"/admin/redpacket/share/?packet__id__exact={packet.pk}" in page
     assert f"/admin/redpacket/settlement/?packet__id__exact={packet.pk}" in page
+    assert f"/admin/orders/orderindex/?q={packet.funding_order_no}" in page
+    assert f"/admin/identity/employee/{packet.sender_id}/change/" in page
+    assert "¥5.00" in page
     shares = staff.get("/admin/redpacket/share/", {"packet__id__exact": packet.pk}).content.decode()
     assert shares.count("field-share_no") == 2
     assert f"/admin/redpacket/redpacket/{packet.pk}/change/" in shares
@@ -49,6 +52,7 @@ def test_shares_are_found_by_their_receipt(staff: Client, packet: RedPacket) -> 
     page = staff.get("/admin/redpacket/share/", {"q": share.receipt_no}).content.decode()
     assert page.count("field-share_no") == 1
     assert staff.get(f"/admin/redpacket/share/{share.pk}/change/").status_code == 200
+    assert f"/admin/orders/orderindex/?q={share.receipt_no}" in page
     batch = Settlement.objects.get(packet_id=packet.pk)
     batches = staff.get("/admin/redpacket/settlement/", {"q": packet.pk}).content.decode()
     assert f"/admin/redpacket/share/?settlement__id__exact={batch.pk}" in batches
