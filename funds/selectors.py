@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.db import connections
@@ -93,6 +93,12 @@ def list_journals(*, order_no: str) -> list[Journal]:
 def iterate_journals(*, kind: str) -> Iterator[Journal]:
     """Every journal of a kind, streaming."""
     return Journal.objects.using(_alias()).filter(kind=kind).iterator(chunk_size=2000)
+
+
+def find_references(*, kinds: Sequence[str], references: Sequence[str]) -> set[tuple[str, str]]:
+    """Which (kind, reference) of these are booked: one query for a batch of up to some thousand references."""
+    rows = Journal.objects.using(_alias()).filter(kind__in=list(kinds), reference__in=list(references))
+    return set(rows.values_list("kind", "reference"))
 
 
 def platform_balance_fen(*, account: AccountRef) -> int:

@@ -176,6 +176,18 @@ def list_expired_orders(*, now: dt.datetime, limit: int) -> list[OrderRecord]:
     return found[:limit]
 
 
+def get_states(*, order_nos: Sequence[str]) -> dict[str, OrderState]:
+    """States of many orders by number, one query a table; numbers without an order are left out."""
+    by_table: dict[int, list[str]] = defaultdict(list)
+    for number in order_nos:
+        by_table[_table(number)].append(number)
+    found: dict[str, OrderState] = {}
+    for table, wanted in by_table.items():
+        rows = ORDER_TABLES[table].objects.filter(pk__in=wanted).values_list("pk", "state")
+        found.update({number: OrderState(state) for number, state in rows})
+    return found
+
+
 def iterate_orders(*, state: OrderState | None = None) -> Iterator[OrderRecord]:
     """Every order of every table without attempts, streaming (proofs and reports)."""
     for table in ORDER_TABLES:

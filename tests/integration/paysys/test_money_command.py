@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 
 import pytest
 from django.core.management import call_command
 
+from foundation import clock
+from foundation.models import Alert
 from funds.models import Account
 from orders.domain import numbers
 from orders.domain.states import OrderState
 from orders.models import ORDER_TABLES
+from paysys import proofs
 from tests import worlds
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -52,6 +56,15 @@ def test_an_order_behind_its_journal_is_found() -> None:
         call_command("money", "prove", stdout=output)
     assert "BROKEN  every payment journal has its successful order" in output.getvalue()
     assert order_no in output.getvalue()
+
+
+def test_the_hourly_job_waits_for_orders_in_flight_and_alerts_about_older_ones() -> None:
+    order_no = worlds.give_money(worlds.make_world(1).employees[0], 500)
+    ORDER_TABLES[numbers.table_of(order_no)].objects.filter(pk=order_no).update(state=OrderState.PENDING)
+    name = "every payment journal has its successful order"
+    assert name not in proofs.ProveBooks().run(now=clock.now())["broken"]
+    assert name in proofs.ProveBooks().run(now=clock.now() + dt.timedelta(minutes=6))["broken"]
+    assert order_no in Alert.objects.get(code="books_do_not_balance", subject=name).message
 
 
 def test_a_successful_order_without_a_journal_is_found() -> None:
