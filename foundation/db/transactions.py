@@ -13,10 +13,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
 from django.db import Error as DatabaseProblem
 from django.db import InterfaceError, OperationalError, connections, transaction
 
+from foundation import alerts
 from foundation.errors import Busy
+
+logger = structlog.get_logger("transactions")
 
 Result = TypeVar("Result")
 
@@ -62,10 +66,25 @@ def run(work: Callable[[], Result], *, using: str) -> Result:
             if not is_retryable(error):
                 raise
             if attempt == MAX_TRIES:
+                _alert(using, error)
                 raise Busy({"reason": "database contention"}) from error
             connection.close_if_unusable_or_obsolete()
             time.sleep(BACK_OFF_SECONDS * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, no secret
     raise AssertionError("unreachable")
+
+
+def _alert(using: str, error: OperationalError) -> None:
+    """A block that lost every race: a person must look, the caller comes back. Never hides the loss itself."""
+    connections[using].close_if_unusable_or_obsolete()
+    try:
+        alerts.raise_alert(
+            code="transaction_gave_up",
+            subject=using,
+            severity="WARNING",
+            message=f"A transaction was tried {MAX_TRIES} times in vain: {error!r}",
+        )
+    except DatabaseProblem:
+        logger.exception("alert not stored", database=using)
 
 
 def assert_in_transaction(*, using: str) -> None:
