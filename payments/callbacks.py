@@ -6,12 +6,13 @@ import datetime as dt
 
 from foundation import clock, outbox
 from foundation.outbox import Event
+from orders.domain.states import OrderKind
 from payments.domain import events
-from payments.services import outcomes, refunds
+from payments.services import outcomes, refunds, transferring
 
 
 def on_order_paid(event: Event) -> None:
-    """Completes an order that stayed behind its journal."""
+    """Completes an order that stayed behind its journal, and a transfer's receipt that was not written."""
     outcomes.repair_order(
         order_no=event.payload["order_no"],
         attempt_no=event.payload["attempt_no"],
@@ -19,6 +20,8 @@ def on_order_paid(event: Event) -> None:
         paid_at=dt.datetime.fromisoformat(event.payload["paid_at"]),
         now=clock.now(),
     )
+    if event.payload["kind"] == OrderKind.TRANSFER:
+        transferring.complete(order_no=event.payload["order_no"], now=clock.now())
 
 
 def on_receipt_to_return(event: Event) -> None:

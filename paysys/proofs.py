@@ -22,6 +22,7 @@ Row = TypeVar("Row")
 JOURNAL_OF_KIND: dict[OrderKind, tuple[str, ...]] = {
     OrderKind.RECHARGE: ("recharge",),
     OrderKind.PAYMENT: ("recharge",),
+    OrderKind.TRANSFER: ("transfer",),
     OrderKind.REDPACKET_SEND: ("recharge", "freeze"),
     OrderKind.REDPACKET_REFUND: ("hold_release", "refund_done"),
     OrderKind.RETURN: ("refund_done",),
@@ -68,7 +69,7 @@ def _orders_have_journals() -> ProofLine:
 
 def _journals_have_orders(before: dt.datetime | None) -> ProofLine:
     checked, behind = 0, []
-    for kind in ("recharge", "freeze"):
+    for kind in ("recharge", "freeze", "transfer"):
         for batch in _batches(funds.iterate_journals(kind=kind)):
             numbers = [row.reference for row in batch if before is None or row.created_at < before]
             states = orders.get_states(order_nos=numbers)

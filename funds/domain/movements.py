@@ -203,3 +203,18 @@ def receipt_to_return(*, order_no: str, attempt_no: str, channel: str, amount_fe
         source_no=attempt_no,
         lines=_lines(amount_fen, _platform(CHANNEL_CLEARING, channel), _platform(PAYMENTS_TO_RETURN, channel)),
     )
+
+
+def transfer(*, order_no: str, payer: AccountRef, payee: AccountRef, amount_fen: int) -> Entry:
+    """2010 of the payer → 2010 of the payee."""
+    return Entry(
+        kind="transfer",
+        reference=order_no,
+        order_no=order_no,
+        source_no=order_no,
+        lines=_lines(
+            amount_fen,
+            debited=_available(payer, Category.CONSUMPTION),
+            credited=_available(payee, Category.INCOME),
+        ),
+    )

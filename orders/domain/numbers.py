@@ -35,6 +35,7 @@ class Prefix(StrEnum):
     RECHARGE = "RC"
     PAYMENT = "PM"
     TRANSFER = "TR"
+    TRANSFER_RECEIPT = "TI"
     WITHDRAWAL = "WD"
     REFUND = "RF"
     COLLECT = "CO"

@@ -6,7 +6,7 @@ import datetime as dt
 
 from rest_framework import serializers
 
-from foundation.api.serializers import FenIntegerField, StrictSerializer
+from foundation.api.serializers import FenIntegerField, StrictSerializer, TextField
 from foundation.money import MAX_FEN
 from orders.domain.states import OrderKind, OrderState
 
@@ -78,6 +78,12 @@ class RechargeRequest(StrictSerializer):
     amount_fen = FenIntegerField(max_value=MAX_FEN)
     channel = serializers.ChoiceField(choices=CHANNELS)
     scene = serializers.ChoiceField(choices=SCENES)
+
+
+class TransferRequest(StrictSerializer):
+    to_employee = TextField(max_length=32)
+    amount_fen = FenIntegerField(max_value=MAX_FEN)
+    memo = TextField(required=False, allow_blank=True, default="", max_length=60)
 
 
 class AttemptRequest(StrictSerializer):

@@ -8,6 +8,7 @@ from payments.api import views
 
 urlpatterns = [
     path("recharges", views.RechargesView.as_view()),
+    path("transfers", views.TransfersView.as_view()),
     path("orders", views.OrderListView.as_view()),
     path("orders/pages", views.OrderPagesView.as_view()),
     path("orders/<str:order_no>", views.OrderView.as_view()),

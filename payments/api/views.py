@@ -14,6 +14,7 @@ from foundation import clock
 from foundation.api import cursors, idempotency
 from foundation.api.schema import IDEMPOTENCY_HEADER, error_responses
 from foundation.api.serializers import read
+from identity.api.permissions import IsEmployee, RequiresToken
 from identity.models import Employee
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
@@ -28,9 +29,10 @@ from payments.api.serializers import (
     OrderSerializer,
     PurchaseSerializer,
     RechargeRequest,
+    TransferRequest,
 )
 from payments.domain.people import Person
-from payments.services import checking, closing, numbers, purchase, recharging
+from payments.services import checking, closing, numbers, purchase, recharging, transferring
 from payments.services.purchase import Purchase
 
 
@@ -70,6 +72,40 @@ class RechargesView(APIView):
             request=request,
             endpoint="recharges",
             reserve=lambda: numbers.issue(prefix=numbers.Prefix.RECHARGE, account_id=person.employee_id),
+            work=work,
+        )
+
+
+class TransfersView(APIView):
+    """Transfer money of the own balance to a colleague."""
+
+    permission_classes = [IsEmployee, RequiresToken]
+
+    @extend_schema(
+        operation_id="transfers_create",
+        request=TransferRequest,
+        responses={201: OrderAnswerSerializer, **error_responses(400, 401, 403, 404, 409, 422, 503)},
+        parameters=[IDEMPOTENCY_HEADER],
+    )
+    def post(self, request: Request) -> Response:
+        data = read(TransferRequest, request)
+        person = person_of(request)
+
+        def work(order_no: str) -> Response:
+            order = transferring.transfer(
+                order_no=order_no,
+                payer=person,
+                to_code=data["to_employee"],
+                amount_fen=data["amount_fen"],
+                memo=data["memo"],
+                now=clock.now(),
+            )
+            return Response({"order": OrderSerializer(order).data}, status=201)
+
+        return idempotency.respond(
+            request=request,
+            endpoint="transfers",
+            reserve=lambda: numbers.issue(prefix=numbers.Prefix.TRANSFER, account_id=person.employee_id),
             work=work,
         )
 

@@ -108,7 +108,10 @@ def end_unpaid(*, order_no: str, reason: str, now: dt.datetime) -> bool:
 
 def _is_booked(order: OrderRecord) -> bool:
     """True when the ledger has the order's money: the commit point was passed, the order is only behind."""
-    return any(funds.get_journal(kind=kind, reference=order.order_no) is not None for kind in ("recharge", "freeze"))
+    return any(
+        funds.get_journal(kind=kind, reference=order.order_no) is not None
+        for kind in ("recharge", "freeze", "transfer")
+    )
 
 
 def close_expired(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:

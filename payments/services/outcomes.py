@@ -25,6 +25,7 @@ from orders.domain.records import AttemptRecord, OrderRecord
 from orders.domain.states import OPEN_ORDER_STATES, AttemptState, OrderKind, OrderState
 from orders.services import advancing, numbers, opening
 from payments.domain import events
+from payments.domain.channels import WALLET
 
 logger = structlog.get_logger("payments")
 
@@ -196,11 +197,21 @@ def complete_order(
     Must run inside a transaction on the order's database.
     """
     _finish_attempt(attempt_no, provider_no=provider_no, is_effective=True, now=now)
+    close_wallet_attempts(order=order, but=attempt_no, now=now)
     advancing.advance_order(
         order_no=order.order_no,
         target=OrderState.SUCCESS,
         fields={"paid_at": paid_at, "closed_at": now, "effective_attempt_no": attempt_no},
     )
+
+
+def close_wallet_attempts(*, order: OrderRecord, but: str = "", now: dt.datetime) -> None:
+    """Closes what impatient clicks left behind on a locked order: no provider would ever end a wallet attempt."""
+    for attempt in order.attempts:
+        if attempt.is_open and attempt.channel == WALLET and attempt.attempt_no != but:
+            advancing.advance_attempt(
+                attempt_no=attempt.attempt_no, target=AttemptState.CLOSED, fields={"finished_at": now}
+            )
 
 
 def repair_order(*, order_no: str, attempt_no: str, provider_no: str, paid_at: dt.datetime, now: dt.datetime) -> bool:

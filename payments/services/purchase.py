@@ -214,6 +214,7 @@ def _pay_from_wallet(*, order_no: str, attempt_no: str, now: dt.datetime) -> Non
     def work() -> None:
         order = advancing.lock_order(order_no=order_no)
         if order.state is not OrderState.PENDING:
+            outcomes.close_wallet_attempts(order=order, now=now)
             return
         ledger.in_transaction(lambda: _freeze(order, attempt_no, now))
         outcomes.complete_order(order=order, attempt_no=attempt_no, provider_no="", paid_at=now, now=now)

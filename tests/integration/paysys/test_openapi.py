@@ -14,6 +14,7 @@ CONTRACT = {
     "/api/v1/wallet": {"get"},
     "/api/v1/wallet/entries": {"get"},
     "/api/v1/recharges": {"post"},
+    "/api/v1/transfers": {"post"},
     "/api/v1/orders": {"get"},
     "/api/v1/orders/pages": {"get"},
     "/api/v1/orders/{order_no}": {"get"},
