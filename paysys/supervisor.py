@@ -167,6 +167,14 @@ class Supervisor:
             "no",
         ]
 
+    @staticmethod
+    def _metrics_directory() -> Path:
+        """Where the web processes add up their metrics; a new run starts from zero."""
+        directory = LOCAL / "metrics"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        return directory
+
     def _environment(self) -> dict[str, str]:
         secret_file = LOCAL / "secret_key"
         if not secret_file.exists():
@@ -184,6 +192,7 @@ class Supervisor:
             "WECHAT_CREDENTIALS_FILE": str(LOCAL / "simulator" / "credentials.json"),
             "PAYSYS_LOG_FORMAT": "console",
             "PAYSYS_LOG_LEVEL": os.environ.get("PAYSYS_LOG_LEVEL", "WARNING"),
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_directory()),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
