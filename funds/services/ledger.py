@@ -97,8 +97,8 @@ def post(*, entry: Entry, now: dt.datetime) -> PostedJournal:
     Posting.objects.using(alias()).bulk_create(
         [
             Posting(
-                journal=journal,
-                account=accounts[line.account.key],
+                journal_id=journal.pk,
+                account_id=accounts[line.account.key].pk,
                 bucket=line.bucket,
                 amount_fen=line.amount_fen,
                 category=line.category,

@@ -39,17 +39,19 @@ def open_order(*, new: NewOrder, state: OrderState = OrderState.PENDING, now: dt
     """
     table = ORDER_TABLES[numbers.table_of(new.order_no)]
     alias = selectors.order_alias(new.order_no)
+    row = _row(new, state=state, now=now)
     try:
         with transaction.atomic(using=alias):
-            _row(new, state=state, now=now).save(force_insert=True, using=alias)
+            row.save(force_insert=True, using=alias)
     except IntegrityError:
-        row = table.objects.using(alias).filter(pk=new.order_no).first()
-        if row is None:
+        found = table.objects.using(alias).filter(pk=new.order_no).first()
+        if found is None:
             raise
-        same = (row.kind, row.employee_id, row.amount_fen) == (new.kind, new.employee_id, new.amount_fen)
+        same = (found.kind, found.employee_id, found.amount_fen) == (new.kind, new.employee_id, new.amount_fen)
         if not same:
             raise OrderConflict({"order_no": new.order_no}) from None
-    return selectors.get_order(order_no=new.order_no)
+        return selectors.get_order(order_no=new.order_no)
+    return selectors.order_record(row, ())
 
 
 def open_attempt(
