@@ -1,4 +1,4 @@
-"""Tables of the ledger (role funds). Only this app imports them."""
+"""Tables of the ledger: accounts, holds, journals, postings."""
 
 from __future__ import annotations
 
