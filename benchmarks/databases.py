@@ -50,11 +50,11 @@ def connect(parts: SplitResult, **options: object):  # type: ignore[no-untyped-d
 
 
 @contextmanager
-def bench_databases() -> Iterator[None]:
+def bench_databases(*, settings: str = "paysys.settings.test") -> Iterator[None]:
     """Makes and migrates the bench databases, sets Django up on them, drops them at the end. Raises CannotRun."""
     urls = bench_urls(os.environ)
     os.environ.update(urls)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.test")
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings
     with ExitStack() as stack:
         for url in dict.fromkeys(urls.values()):
             _own_database(stack, urlsplit(url))

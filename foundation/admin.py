@@ -6,13 +6,26 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_lazy as _
 
+from foundation import clock, notifications
 from foundation.db import roles
-from foundation.models import Alert, IdempotencyRecord, JobLock, JobRun, NodeLease, OutboxEvent
+from foundation.models import (
+    Alert,
+    Attachment,
+    IdempotencyRecord,
+    JobLock,
+    JobRun,
+    NodeLease,
+    OutboxEvent,
+    StaffNotice,
+)
 
 
 def search_link(page: str, text: str) -> SafeString:
@@ -129,3 +142,66 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
 @admin.register(NodeLease)
 class NodeLeaseAdmin(ReadOnlyAdmin):
     list_display = ("node_id", "holder", "fence", "leased_until")
+
+
+@admin.register(Attachment)
+class AttachmentAdmin(ReadOnlyAdmin):
+    """Which files are kept. They are handed out only where they belong to something, by its permission."""
+
+    list_display = ("id", "name", "content_type", "size_bytes", "stored_at", "digest")
+    list_filter = ("content_type",)
+    search_fields = ("=digest", "name")
+    ordering = ("-id",)
+    list_per_page = 50
+
+
+@admin.register(StaffNotice)
+class StaffNoticeAdmin(ReadOnlyAdmin):
+    """Each member of staff sees his own notices, without any permission, and nobody else's. Opening one reads it."""
+
+    list_display = ("shown_title", "created_at", "read_at")
+    list_filter = ("created_at",)
+    ordering = ("-id",)
+    list_per_page = 50
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(request.user.is_active and request.user.is_staff)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StaffNotice]:
+        return super().get_queryset(request).filter(recipient_id=request.user.pk)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.read_all_view)
+        return [path("read-all/", view, name="foundation_staffnotice_read_all"), *super().get_urls()]
+
+    @admin.display(description=_("notice"))
+    def shown_title(self, notice: StaffNotice) -> SafeString:
+        title = notice.title_zh if (get_language() or "").startswith("zh") else notice.title_en
+        return format_html("{}" if notice.read_at else "<strong>{}</strong>", title)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        unread = notifications.count_unread(recipient_id=int(request.user.pk or 0))
+        title = gettext("Notices for me: %s unread") % unread
+        return super().changelist_view(request, {**(extra_context or {}), "title": title, "unread_notices": unread})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Marks the notice as read and leads to what it is about."""
+        notice = self.get_object(request, object_id) if self.has_view_permission(request) else None
+        target = reverse("admin:foundation_staffnotice_changelist")
+        if notice is not None:
+            notifications.mark_read(recipient_id=notice.recipient_id, notice_id=notice.pk, now=clock.now())
+            if url_has_allowed_host_and_scheme(notice.link, allowed_hosts=None):
+                target = notice.link
+        return HttpResponseRedirect(target)
+
+    def read_all_view(self, request: HttpRequest) -> HttpResponse:
+        """Marks all of one's own as read."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        notifications.mark_read(recipient_id=int(request.user.pk or 0), now=clock.now())
+        return HttpResponseRedirect(reverse("admin:foundation_staffnotice_changelist"))

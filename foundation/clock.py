@@ -34,6 +34,11 @@ def business_date(moment: dt.datetime) -> dt.date:
     return moment.astimezone(BUSINESS_ZONE).date()
 
 
+def day_start(day: dt.date) -> dt.datetime:
+    """The first moment of a business day, in UTC; the day ends where the next one starts."""
+    return dt.datetime.combine(day, dt.time(), tzinfo=BUSINESS_ZONE).astimezone(dt.UTC)
+
+
 @contextlib.contextmanager
 def frozen(moment: dt.datetime) -> Iterator[None]:
     """Inside the block `now()` answers `moment` in this thread (tests only)."""

@@ -139,3 +139,47 @@ class NodeLease(models.Model):
 
     def __str__(self) -> str:
         return f"node {self.node_id}"
+
+
+class Attachment(models.Model):
+    """A file that supports something, known by the SHA-256 of its content; the bytes lie under ATTACHMENT_ROOT.
+
+    `name` is what the first upload called it, for display only. Rows and files are never changed or deleted.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    digest = AsciiCharField(max_length=64, unique=True)
+    name = models.CharField(max_length=120)
+    content_type = AsciiCharField(max_length=100)
+    size_bytes = models.PositiveIntegerField()
+    stored_by_id = models.BigIntegerField()
+    stored_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StaffNotice(models.Model):
+    """Something one member of staff must hear of; `key` makes sure that he hears of it once.
+
+    `reason` is the permission for which he was chosen, empty when he was named himself. `link` is an address of ours.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    recipient_id = models.BigIntegerField()
+    key = AsciiCharField(max_length=160)
+    reason = AsciiCharField(max_length=100, blank=True, default="")
+    title_en = models.CharField(max_length=200)
+    title_zh = models.CharField(max_length=200)
+    link = AsciiCharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["recipient_id", "key"], name="staffnotice_key_unique")]
+        indexes = [models.Index(fields=["recipient_id", "read_at", "-id"], name="staffnotice_unread")]
+        verbose_name = "notice for me"
+        verbose_name_plural = "notices for me"
+
+    def __str__(self) -> str:
+        return self.title_en

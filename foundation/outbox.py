@@ -8,13 +8,14 @@ Nothing dies: after ALERT_AFTER_TRIES failures an alert is raised and the row is
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import IntegrityError, connections, transaction
 
 from foundation import alerts
 from foundation.db import roles, transactions
@@ -28,6 +29,11 @@ MAX_BACK_OFF_SECONDS = 300
 ALERT_AFTER_TRIES = 8
 """2 + 4 + … + 256 s: about eight minutes of failing before a person is called."""
 BATCH = 20
+INSERT = (
+    "INSERT INTO foundation_outboxevent (topic, `key`, payload, created_at, next_at, tries, last_error) "
+    "VALUES (%s, %s, %s, %s, %s, 0, '')"
+)
+"""Literal, for every movement of money pays for it; reads the same on MariaDB and SQLite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +71,14 @@ def publish(
     transactions.assert_in_transaction(using=using)
     if len(topic) > 64 or len(key) > 128:
         raise ValueError(f"outbox topic or key too long: {topic} {key}")
-    event = OutboxEvent(topic=topic, key=key, payload=dict(payload), created_at=now, next_at=available_at or now)
-    OutboxEvent.objects.using(using).bulk_create([event], ignore_conflicts=True)
+    connection = connections[using]
+    moment = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(INSERT, (topic, key, json.dumps(dict(payload)), moment(now), moment(available_at or now)))
+        except IntegrityError:
+            if not OutboxEvent.objects.using(using).filter(topic=topic, key=key).exists():
+                raise
 
 
 def is_due(*, using: str, now: dt.datetime) -> bool:

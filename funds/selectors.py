@@ -6,12 +6,9 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from django.db import connections
-from django.db.models import Sum
-
 from foundation.db import roles
-from foundation.proof import ProofLine
-from funds.domain.entries import AccountRef, Bucket, Category
+from funds import reports
+from funds.domain.entries import AccountRef, Bucket, Category, Line
 from funds.models import Account, Journal, Posting
 
 
@@ -103,79 +100,7 @@ def find_references(*, kinds: Sequence[str], references: Sequence[str]) -> set[t
 
 def platform_balance_fen(*, account: AccountRef) -> int:
     """Sum of a platform account's postings, credit positive (an asset such as 1110 is negative)."""
-    row = _row(account)
-    if row is None:
-        return 0
-    return Posting.objects.using(_alias()).filter(account=row).aggregate(total=Sum("amount_fen"))["total"] or 0
-
-
-def prove() -> list[ProofLine]:
-    """Every invariant of the ledger itself, each by one set-based statement; at rest, or the figures move."""
-    return [
-        _proof(
-            "all postings sum to zero",
-            "SELECT 1, total FROM (SELECT SUM(amount_fen) AS total FROM funds_posting) t WHERE total <> 0",
-        ),
-        _proof(
-            "each journal sums to zero and has all its lines",
-            "SELECT j.id, COALESCE(SUM(p.amount_fen), -1) FROM funds_journal j "
-            "LEFT JOIN funds_posting p ON p.journal_id = j.id GROUP BY j.id, j.posting_count, j.credit_total_fen "
-            "HAVING COALESCE(SUM(p.amount_fen), -1) <> 0 OR COUNT(p.id) <> j.posting_count "
-            "OR SUM(CASE WHEN p.amount_fen > 0 THEN p.amount_fen ELSE 0 END) <> j.credit_total_fen",
-        ),
-        _proof(
-            "customer balances equal their postings",
-            "SELECT a.id, a.available_fen + a.frozen_fen FROM funds_account a "
-            "LEFT JOIN funds_posting p ON p.account_id = a.id WHERE a.owner_kind <> 'PLATFORM' "
-            "GROUP BY a.id, a.available_fen, a.frozen_fen HAVING a.available_fen <> "
-            "COALESCE(SUM(CASE WHEN p.bucket = 'AVAILABLE' THEN p.amount_fen ELSE 0 END), 0) OR a.frozen_fen <> "
-            "COALESCE(SUM(CASE WHEN p.bucket = 'FROZEN' THEN p.amount_fen ELSE 0 END), 0)",
-        ),
-        _proof(
-            "balances after follow each other",
-            "SELECT p.id, p.balance_after_fen FROM (SELECT p.id, p.balance_after_fen, p.amount_fen, "
-            "LAG(p.balance_after_fen) OVER (PARTITION BY p.account_id, p.bucket ORDER BY p.id) AS before_fen "
-            "FROM funds_posting p JOIN funds_account a ON a.id = p.account_id WHERE a.owner_kind <> 'PLATFORM') p "
-            "WHERE p.balance_after_fen IS NULL OR COALESCE(p.before_fen, 0) + p.amount_fen <> p.balance_after_fen",
-        ),
-        _proof(
-            "frozen equals the open holds",
-            "SELECT a.id, a.frozen_fen FROM funds_account a LEFT JOIN funds_hold h ON h.account_id = a.id "
-            "GROUP BY a.id, a.frozen_fen HAVING a.frozen_fen <> COALESCE(SUM(h.remaining_fen), 0)",
-        ),
-        _proof(
-            "no balance is negative",
-            "SELECT id, available_fen FROM funds_account WHERE available_fen < 0 OR frozen_fen < 0",
-        ),
-        _proof(
-            "holds are resolved exactly when they are empty",
-            "SELECT id, remaining_fen FROM funds_hold WHERE remaining_fen < 0 OR remaining_fen > amount_fen "
-            "OR (state = 'OPEN') <> (remaining_fen > 0)",
-        ),
-        _enterprise_rule(),
-    ]
-
-
-def _enterprise_rule() -> ProofLine:
-    """Recharge + income − withdrawal − consumption = balance, per enterprise, from the postings' categories."""
-    return _proof(
-        "recharge + income - withdrawal - consumption = balance, per enterprise",
-        "SELECT b.enterprise_id, b.balance - COALESCE(m.moved, 0) FROM (SELECT enterprise_id, "
-        "SUM(available_fen + frozen_fen) AS balance FROM funds_account WHERE owner_kind <> 'PLATFORM' "
-        "GROUP BY enterprise_id) b LEFT JOIN (SELECT a.enterprise_id, SUM(p.amount_fen) AS moved FROM funds_posting p "
-        "JOIN funds_account a ON a.id = p.account_id WHERE p.category IN "
-        "('RECHARGE', 'INCOME', 'WITHDRAWAL', 'CONSUMPTION') GROUP BY a.enterprise_id) m "
-        "ON m.enterprise_id = b.enterprise_id WHERE b.balance <> COALESCE(m.moved, 0)",
-    )
-
-
-def _proof(name: str, sql: str) -> ProofLine:
-    """`sql` selects what breaks the invariant: (row, figure)."""
-    with connections[_alias()].cursor() as cursor:
-        cursor.execute(sql)
-        broken = cursor.fetchall()
-    detail = ", ".join(f"{row} ({figure})" for row, figure in broken[:5])
-    return ProofLine(name=name, ok=not broken, detail=detail, figures={"broken": len(broken)})
+    return reports.balance_at(account=account).available_fen
 
 
 def _row(account: AccountRef) -> Account | None:
@@ -185,3 +110,48 @@ def _row(account: AccountRef) -> Account | None:
 
 def _alias() -> str:
     return roles.alias_for("funds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineEffect:
+    """What a line would do to its account now, in fen, credit positive; `is_new`: the account would be opened."""
+
+    line: Line
+    before_fen: int
+    after_fen: int
+    is_new: bool
+
+
+def list_effects(*, lines: Sequence[Line]) -> list[LineEffect]:
+    """Balances of the lines' accounts before and after them, read without locks: to be looked at, not to decide by."""
+    effects = []
+    for line in lines:
+        is_new = _row(line.account) is None
+        if line.account.is_platform:
+            before = platform_balance_fen(account=line.account)
+        else:
+            before = get_wallet(account=line.account).available_fen
+        effects.append(LineEffect(line=line, before_fen=before, after_fen=before + line.amount_fen, is_new=is_new))
+    return effects
+
+
+def get_journal_lines(*, journal_id: int) -> tuple[Journal, tuple[Line, ...]] | None:
+    """A journal and its lines in the order of posting; None when there is no such journal."""
+    journal = Journal.objects.using(_alias()).filter(pk=journal_id).first()
+    if journal is None:
+        return None
+    postings = Posting.objects.using(_alias()).filter(journal=journal).select_related("account").order_by("id")
+    return journal, tuple(
+        Line(
+            account=AccountRef(
+                owner_kind=row.account.owner_kind,
+                owner_id=row.account.owner_id,
+                code=row.account.code,
+                enterprise_id=row.account.enterprise_id,
+            ),
+            bucket=Bucket(row.bucket),
+            amount_fen=row.amount_fen,
+            category=Category(row.category),
+        )
+        for row in postings
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.db.models import Prefetch, prefetch_related_objects
 
 from foundation.errors import NotFound
-from identity.models import Employee, Group, GroupMember
+from identity.models import Employee, Enterprise, Group, GroupMember
 
 
 def get_employee(*, employee_id: int) -> Employee:
@@ -21,6 +21,11 @@ def get_employee(*, employee_id: int) -> Employee:
 def get_employees(*, employee_ids: Sequence[int]) -> dict[int, Employee]:
     """Employees by id; unknown ids are left out."""
     return Employee.objects.select_related("enterprise").in_bulk(list(employee_ids))
+
+
+def list_enterprise_names(*, enterprise_ids: Sequence[int]) -> dict[int, str]:
+    """Names of the enterprises that exist among these."""
+    return dict(Enterprise.objects.filter(pk__in=enterprise_ids).values_list("pk", "name"))
 
 
 def find_employee(*, enterprise_id: int, code: str) -> Employee:

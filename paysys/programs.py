@@ -19,7 +19,7 @@ def web(*, port: int) -> list[str]:
 
 def worker() -> list[str]:
     """A Celery worker that listens to every queue."""
-    options = "worker --concurrency 2 --loglevel ERROR --queues settle,callbacks,default"
+    options = "worker --concurrency 2 --loglevel ERROR --queues settle,callbacks,reconciliation,default"
     return [*_celery(), *options.split(), "--without-gossip", "--without-mingle"]
 
 

@@ -10,9 +10,11 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from foundation import alerts, jobs
+from foundation import alerts, clock, jobs
 from foundation.proof import ProofLine
+from funds import proof as funds_proof
 from funds import selectors as funds
+from funds.services import sealing
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
 from redpacket import selectors as redpacket
@@ -44,8 +46,14 @@ def prove(*, journals_before: dt.datetime | None = None) -> list[ProofLine]:
 
     On a running system pass `journals_before` = now − IN_FLIGHT: younger journals may still wait for their order.
     """
-    orders_and_journals = [_orders_have_journals(), _journals_have_orders(journals_before)]
-    return [*funds.prove(), *orders_and_journals, *redpacket.prove()]
+    return [
+        *funds_proof.prove(),
+        *funds_proof.prove_closing(),
+        funds_proof.prove_ageing(now=clock.now()),
+        _orders_have_journals(),
+        _journals_have_orders(journals_before),
+        *redpacket.prove(),
+    ]
 
 
 def _orders_have_journals() -> ProofLine:
@@ -90,13 +98,13 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 class ProveBooks(jobs.Job):
-    """Runs the proof and alerts on every line that does not hold."""
+    """The nightly proof, the chain over journals included; an alert for every line that does not hold."""
 
     name = "paysys.prove_books"
-    lock_seconds = 1800
+    lock_seconds = 4 * 3600
 
     def run(self, *, now: dt.datetime) -> Mapping[str, Any]:
-        lines = prove(journals_before=now - IN_FLIGHT)
+        lines = [*prove(journals_before=now - IN_FLIGHT), sealing.verify(now=now)]
         for line in lines:
             if not line.ok:
                 alerts.raise_alert(code="books_do_not_balance", subject=line.name[:128], message=line.detail, now=now)

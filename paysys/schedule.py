@@ -10,16 +10,31 @@ import json
 from dataclasses import dataclass
 
 from django.conf import settings
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from foundation import clock
+
+TASK, LONG_TASK = "foundation.run_job", "foundation.run_long_job"
+DAILY_EXPIRE_SECONDS = 3 * 3600
+"""A daily run that no worker took by then is left to the next night."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """`job` is the name in foundation.jobs; it runs every `seconds`."""
+    """`job` is the name in foundation.jobs; it runs every `seconds`, or once a day at `daily_at` (HH:MM, Shanghai).
+
+    `is_long`: it may take more than Celery's time limit of half a minute.
+    """
 
     job: str
-    seconds: int
     why: str
+    seconds: int = 0
+    daily_at: str = ""
+    is_long: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.seconds) == bool(self.daily_at):
+            raise ValueError(f"{self.job} needs either seconds or daily_at")
 
 
 SCHEDULE: tuple[Timed, ...] = (
@@ -32,8 +47,15 @@ SCHEDULE: tuple[Timed, ...] = (
         seconds=10,
         why="shares taken in Redis but never claimed: back to the list",
     ),
+    Timed(job="funds.seal_journals", seconds=300, is_long=True, why="the chain over journals, link by link"),
+    Timed(job="funds.close_days", seconds=1800, is_long=True, why="day close, trial balance, platform snapshots"),
     Timed(job="foundation.purge", seconds=3600, why="delivered events, old idempotency keys and run records"),
-    Timed(job="paysys.prove_books", seconds=3600, why="all invariants of money, with an alert when one breaks"),
+    Timed(
+        job="paysys.prove_books",
+        daily_at="03:30",
+        is_long=True,
+        why="all invariants of money and the chain over journals, with an alert for each that does not hold",
+    ),
 )
 
 
@@ -42,17 +64,32 @@ def sync() -> int:
     shortened: dict[str, int] = getattr(settings, "SCHEDULE_SECONDS", {})
     for timed in SCHEDULE:
         seconds = shortened.get(timed.job, timed.seconds)
-        interval, _ = IntervalSchedule.objects.get_or_create(every=seconds, period=IntervalSchedule.SECONDS)
         PeriodicTask.objects.update_or_create(
             name=timed.job,
             defaults={
-                "task": "foundation.run_job",
+                "task": LONG_TASK if timed.is_long else TASK,
                 "args": json.dumps([timed.job]),
-                "interval": interval,
+                **_timing(timed, seconds),
                 "description": timed.why,
-                "expire_seconds": max(seconds, 10),
-                "queue": "default",
+                "expire_seconds": max(seconds, 10) if seconds else DAILY_EXPIRE_SECONDS,
+                "queue": "reconciliation" if timed.is_long else "default",
             },
         )
-    PeriodicTask.objects.filter(task="foundation.run_job").exclude(name__in=[t.job for t in SCHEDULE]).delete()
+    PeriodicTask.objects.filter(task__in=[TASK, LONG_TASK]).exclude(name__in=[t.job for t in SCHEDULE]).delete()
     return len(SCHEDULE)
+
+
+def _timing(timed: Timed, seconds: int) -> dict[str, IntervalSchedule | CrontabSchedule | None]:
+    if seconds:
+        interval, _ = IntervalSchedule.objects.get_or_create(every=seconds, period=IntervalSchedule.SECONDS)
+        return {"interval": interval, "crontab": None}
+    hour, minute = timed.daily_at.split(":")
+    crontab, _ = CrontabSchedule.objects.get_or_create(
+        hour=str(int(hour)),
+        minute=str(int(minute)),
+        day_of_week="*",
+        day_of_month="*",
+        month_of_year="*",
+        timezone=clock.BUSINESS_ZONE.key,
+    )
+    return {"interval": None, "crontab": crontab}

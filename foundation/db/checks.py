@@ -34,6 +34,13 @@ def check_role_map(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         problems.append(
             Error("Order table i must live on database i mod N, N one of 1, 2, 4, 8, 16.", id="paysys.E003")
         )
+    places: dict[tuple[str, ...], str] = {}
+    for alias in roles.all_aliases():
+        config = settings.DATABASES[alias]
+        place = tuple(str(config.get(name, "")) for name in ("ENGINE", "HOST", "PORT", "NAME"))
+        if config.get("NAME") and place in places:
+            problems.append(Error(f"{places[place]} and {alias} are one database: use one alias.", id="paysys.E005"))
+        places.setdefault(place, alias)
     return problems
 
 
@@ -45,6 +52,10 @@ def check_servers(app_configs: Any, databases: Sequence[str] | None = None, **kw
         connection = connections[alias]
         if connection.vendor == "mysql":
             problems += _check_mariadb(alias)
+    asked = set(databases or [])
+    for first, second in roles.same_physical_databases(roles.all_aliases()) if asked else []:
+        if {first, second} & asked:
+            problems.append(Error(f"{first} and {second} are one database: use one alias.", id="paysys.E015"))
     return problems
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from funds.domain.chart import CHART, AccountType, OwnerKind
+
 
 class Bucket(StrEnum):
     """The two pockets of a customer account (2010 and 2020); platform accounts use AVAILABLE only."""
@@ -30,12 +32,6 @@ class Category(StrEnum):
     PLATFORM = "PLATFORM"
 
 
-class OwnerKind(StrEnum):
-    EMPLOYEE = "EMPLOYEE"
-    ENTERPRISE = "ENTERPRISE"
-    PLATFORM = "PLATFORM"
-
-
 class InvalidEntry(ValueError):
     """The entry would break an invariant; a bug of whoever built it."""
 
@@ -44,8 +40,9 @@ class InvalidEntry(ValueError):
 class AccountRef:
     """One account by owner and code of the chart; it is opened at its first posting.
 
-    A customer's account names its owner and enterprise; a platform account is told apart by `owner_id` (the channel,
-    or nothing). Lengths are those of the columns. Raises InvalidEntry.
+    The code is one of the chart's for this kind of owner. A customer's account names its owner and enterprise; a
+    platform account is told apart by `owner_id` (what the chart's `per` says). Lengths are those of the columns. Raises
+    InvalidEntry.
     """
 
     owner_kind: str
@@ -54,8 +51,9 @@ class AccountRef:
     enterprise_id: str = ""
 
     def __post_init__(self) -> None:
-        if self.owner_kind not in set(OwnerKind) or not self.code:
-            raise InvalidEntry(f"account without an owner's kind or a code: {self.owner_kind!r} {self.code!r}")
+        title = CHART.get(self.code)
+        if title is None or title.owner != self.owner_kind:
+            raise InvalidEntry(f"no such account in the chart: {self.owner_kind!r} {self.code!r}")
         if not self.is_platform and not (self.owner_id and self.enterprise_id):
             raise InvalidEntry(f"customer account {self.key} without its owner or enterprise")
         for text, longest in ((self.owner_id, 32), (self.code, 8), (self.enterprise_id, 32)):
@@ -75,6 +73,16 @@ def employee_account(employee_id: int, enterprise_id: int) -> AccountRef:
     """An employee's money: code 2010, whose frozen bucket is 2020."""
     return AccountRef(
         owner_kind=OwnerKind.EMPLOYEE, owner_id=str(employee_id), code="2010", enterprise_id=str(enterprise_id)
+    )
+
+
+def enterprise_account(enterprise_id: int) -> AccountRef:
+    """An enterprise's own money: code 2110, whose frozen bucket is 2120."""
+    return AccountRef(
+        owner_kind=OwnerKind.ENTERPRISE,
+        owner_id=str(enterprise_id),
+        code="2110",
+        enterprise_id=str(enterprise_id),
     )
 
 
@@ -189,6 +197,8 @@ def _check_lines(name: str, lines: tuple[Line, ...]) -> None:
         raise InvalidEntry(f"lines of {name} do not sum to zero")
     if any(internal.values()):
         raise InvalidEntry(f"internal lines of {name} leave their enterprise")
+    if sum(line.amount_fen for line in lines if CHART[line.account.code].type is AccountType.MEMO) != 0:
+        raise InvalidEntry(f"memo lines of {name} do not balance among themselves")
 
 
 def frozen_by_lines(lines: tuple[Line, ...]) -> Mapping[tuple[str, str, str], int]:

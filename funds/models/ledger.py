@@ -8,7 +8,8 @@ from django.db.models import F, Q
 from foundation.db import sharding
 from foundation.db.fields import AsciiCharField, FenField
 from foundation.money import yuan_display
-from funds.domain.entries import Bucket, Category, OwnerKind
+from funds.domain.chart import OwnerKind
+from funds.domain.entries import Bucket, Category
 
 
 @sharding.stored_on("funds")
@@ -55,6 +56,7 @@ class Journal(models.Model):
     debit_total_fen = FenField()
     credit_total_fen = FenField()
     posting_count = models.PositiveIntegerField()
+    digest = AsciiCharField(max_length=64, default="", db_default="", help_text="funds.domain.digests.journal_digest")
     created_at = models.DateTimeField()
 
     class Meta:

@@ -1,27 +1,34 @@
 """The one posting door.
 
 Journal, postings, account rows and hold rows are one transaction, opened by the caller together with the outbox row of
-what must happen next. Source: design `money.md` ("How a movement is made safe"), `faults.md` 3.1.
+what must happen next. A balance changes by one relative UPDATE whose condition keeps it from falling below zero, never
+by a value computed from an earlier read. Source: design `money.md` ("How a movement is made safe"), `faults.md` 3.1.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-from django.db import IntegrityError, connections, transaction
-from django.db.models import Q
+from django.db import connections, transaction
 
 from foundation.db import roles, transactions
-from foundation.errors import Broken, Busy, Rejected
-from funds.domain.entries import AccountRef, Bucket, Entry, HoldChange, OpenHold, ReleaseHold
-from funds.models import Account, Hold, Journal, Posting
+from foundation.errors import Broken, Rejected
+from funds.domain import digests
+from funds.domain.entries import Bucket, Entry, HoldChange, OpenHold
+from funds.models import Account
+from funds.services import rows
+from funds.services.rows import Balance, Key
 
 Result = TypeVar("Result")
-Key = tuple[str, str, str]
+
+KNOWN_ACCOUNTS_LIMIT = 200_000
+"""Account ids one process remembers (about 40 MB); then it starts anew."""
+_known_accounts: dict[Key, int] = {}
+"""Ids never change and accounts are never removed, so what was read and committed once stays true."""
 
 
 class InsufficientFunds(Rejected):
@@ -57,6 +64,12 @@ class JournalConflict(Broken):
     code = "journal_conflict"
 
 
+class DayClosed(Broken):
+    """The journal's moment lies in a day that was closed; nothing moved."""
+
+    code = "day_closed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PostedJournal:
     """The journal that stands under (kind, reference); `created` is False when it was there before."""
@@ -83,193 +96,145 @@ def post(*, entry: Entry, now: dt.datetime) -> PostedJournal:
     """Posts an entry once, inside the caller's open transaction on the funds database.
 
     The same (kind, reference) again returns the first journal and moves nothing. Locks: the journal's unique key, then
-    the customer accounts in id order, then the holds in key order, until the transaction ends. Raises
-    InsufficientFunds, HoldNotOpen, HoldExceeded, HoldConflict, JournalConflict; the caller's transaction must then roll
-    back. The number of statements does not grow with the number of lines.
+    the holds in key order, then the customer accounts (the hot rows) in id order, until the transaction ends. Raises
+    InsufficientFunds, HoldNotOpen, HoldExceeded, HoldConflict, JournalConflict, DayClosed; the caller's transaction
+    must then roll back. The number of statements does not grow with the number of lines.
     """
     transactions.assert_in_transaction(using=alias())
-    journal = _insert_journal(entry, now)
-    if journal is None:
-        return _first(entry)
-    accounts = _lock_accounts(sorted({line.account for line in entry.lines}), now)
-    _move_holds(entry.holds, accounts, now)
-    balances = _move_balances(entry, accounts)
-    Posting.objects.using(alias()).bulk_create(
-        [
-            Posting(
-                journal_id=journal.pk,
-                account_id=accounts[line.account.key].pk,
-                bucket=line.bucket,
-                amount_fen=line.amount_fen,
-                category=line.category,
-                balance_after_fen=balances.get((line.account.key, line.bucket)),
-                created_at=now,
-            )
-            for line in entry.lines
-        ]
+    with connections[alias()].cursor() as cursor:
+        moment = rows.moment_text(cursor, now)
+        ids = _known_ids(cursor, entry)
+        if len(ids) < len({line.account.key for line in entry.lines}):
+            if rows.find_journal(cursor, entry=entry) is not None:
+                return _first(cursor, entry)  # a repeat must not even open an account
+            ids = _open_accounts(cursor, entry, now)
+        try:
+            journal_id = rows.insert_journal(cursor, entry=entry, digest=_digest(entry, ids, now), moment=moment)
+        except rows.DayIsClosed as error:
+            raise DayClosed({"kind": entry.kind, "reference": entry.reference}) from error
+        if journal_id is None:
+            return _first(cursor, entry)
+        _move_holds(cursor, entry.holds, ids, moment)
+        _move_balances(cursor, entry, ids)
+        lines = [(ids[line.account.key], line) for line in entry.lines]
+        rows.insert_postings(cursor, journal_id=journal_id, lines=lines, moment=moment)
+    return PostedJournal(
+        journal_id=journal_id,
+        kind=entry.kind,
+        reference=entry.reference,
+        order_no=entry.order_no,
+        source_no=entry.source_no,
+        created=True,
     )
-    return _posted(journal, created=True)
 
 
-def _insert_journal(entry: Entry, now: dt.datetime) -> Journal | None:
-    """The inserted row, or None when (kind, reference) stands already."""
-    journal = Journal(
+def forget_accounts() -> None:
+    """Drops the remembered account ids; for programs that change to another database while they run."""
+    _known_accounts.clear()
+
+
+def _first(cursor: Any, entry: Entry) -> PostedJournal:
+    standing = rows.find_journal(cursor, entry=entry)
+    if standing is None or (standing.total_fen, standing.order_no) != (entry.total_fen, entry.order_no):
+        raise JournalConflict({"kind": entry.kind, "reference": entry.reference})
+    return PostedJournal(
+        journal_id=standing.journal_id,
+        kind=entry.kind,
+        reference=entry.reference,
+        order_no=standing.order_no,
+        source_no=standing.source_no,
+        created=False,
+    )
+
+
+def _digest(entry: Entry, ids: Mapping[Key, int], now: dt.datetime) -> str:
+    return digests.journal_digest(
         kind=entry.kind,
         reference=entry.reference,
         order_no=entry.order_no,
         source_no=entry.source_no,
         actor=entry.actor,
         memo=entry.memo,
-        debit_total_fen=entry.total_fen,
-        credit_total_fen=entry.total_fen,
-        posting_count=len(entry.lines),
         created_at=now,
-    )
-    try:
-        with transaction.atomic(using=alias()):
-            journal.save(force_insert=True, using=alias())
-    except IntegrityError:
-        if not Journal.objects.using(alias()).filter(kind=entry.kind, reference=entry.reference).exists():
-            raise
-        return None
-    return journal
-
-
-def _first(entry: Entry) -> PostedJournal:
-    journal = Journal.objects.using(alias()).get(kind=entry.kind, reference=entry.reference)
-    if (journal.credit_total_fen, journal.order_no) != (entry.total_fen, entry.order_no):
-        raise JournalConflict({"kind": entry.kind, "reference": entry.reference})
-    return _posted(journal, created=False)
-
-
-def _posted(journal: Journal, *, created: bool) -> PostedJournal:
-    return PostedJournal(
-        journal_id=journal.pk,
-        kind=journal.kind,
-        reference=journal.reference,
-        order_no=journal.order_no,
-        source_no=journal.source_no,
-        created=created,
+        lines=[(ids[line.account.key], line.bucket, line.amount_fen, line.category) for line in entry.lines],
     )
 
 
-def _lock_accounts(refs: Sequence[AccountRef], now: dt.datetime) -> Mapping[Key, Account]:
-    """Rows of the accounts by key, opened where missing; customer rows are locked in id order."""
-    found = _find_accounts(refs)
-    missing = [ref for ref in refs if ref.key not in found]
-    if missing:
-        Account.objects.using(alias()).bulk_create(
-            [
-                Account(
-                    owner_kind=ref.owner_kind,
-                    owner_id=ref.owner_id,
-                    code=ref.code,
-                    enterprise_id=ref.enterprise_id,
-                    created_at=now,
-                )
-                for ref in missing
-            ],
-            ignore_conflicts=True,
-        )
-        found = _find_accounts(refs)
-    customers = [found[ref.key].pk for ref in refs if not ref.is_platform]
-    locked = Account.objects.using(alias()).select_for_update().filter(pk__in=customers).order_by("pk")
-    return {**found, **{(row.owner_kind, row.owner_id, row.code): row for row in locked}}
+def _known_ids(cursor: Any, entry: Entry) -> dict[Key, int]:
+    """Ids of the accounts that exist. What is read becomes known to the process when this transaction has committed."""
+    keys = {line.account.key for line in entry.lines}
+    ids = {key: _known_accounts[key] for key in keys if key in _known_accounts}
+    if len(ids) < len(keys):
+        found = rows.find_account_ids(cursor, keys - ids.keys())
+        transaction.on_commit(partial(_remember, found), using=alias())
+        ids |= found
+    return ids
 
 
-def _find_accounts(refs: Sequence[AccountRef]) -> dict[Key, Account]:
-    by_kind: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for ref in refs:
-        by_kind[ref.owner_kind, ref.code].append(ref.owner_id)
-    wanted = Q()
-    for (owner_kind, code), owner_ids in by_kind.items():
-        wanted |= Q(owner_kind=owner_kind, code=code, owner_id__in=owner_ids)
-    rows = Account.objects.using(alias()).filter(wanted)
-    return {(row.owner_kind, row.owner_id, row.code): row for row in rows}
-
-
-def _move_balances(entry: Entry, accounts: Mapping[Key, Account]) -> Mapping[tuple[Key, Bucket], int]:
-    """Applies the lines to the locked customer rows by one UPDATE; returns the balance after per bucket."""
-    balances: dict[tuple[Key, Bucket], int] = {}
-    changed: dict[int, Account] = {}
-    for line in entry.lines:
-        if line.account.is_platform:
-            continue
-        row = accounts[line.account.key]
-        if line.bucket is Bucket.AVAILABLE:
-            row.available_fen += line.amount_fen
-            balances[line.account.key, line.bucket] = row.available_fen
-        else:
-            row.frozen_fen += line.amount_fen
-            balances[line.account.key, line.bucket] = row.frozen_fen
-        changed[row.pk] = row
-    for row in changed.values():
-        if row.available_fen < 0:
-            raise InsufficientFunds({"missing_fen": -row.available_fen})
-        if row.frozen_fen < 0:
-            raise HoldExceeded({"account": str(row)})
-    if changed:
-        _update_balances([changed[key] for key in sorted(changed)])
-    return balances
-
-
-def _update_balances(rows: Sequence[Account]) -> None:
-    """One statement however many rows; the versions read under lock are its condition."""
-    connection = connections[alias()]
-    when = " ".join(["WHEN %s THEN %s"] * len(rows))
-    places = ", ".join(["%s"] * len(rows))
-    ids = [row.pk for row in rows]
-    available = [value for row in rows for value in (row.pk, row.available_fen)]
-    frozen = [value for row in rows for value in (row.pk, row.frozen_fen)]
-    versions = [value for row in rows for value in (row.pk, row.version)]
-    table = connection.ops.quote_name(Account._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET available_fen = CASE id {when} END, frozen_fen = CASE id {when} END, "  # noqa: S608 - only placeholders
-            f"version = version + 1 WHERE id IN ({places}) AND version = CASE id {when} END",
-            [*available, *frozen, *ids, *versions],
-        )
-        if cursor.rowcount != len(rows):
-            raise Busy({"reason": "account rows changed"})
-
-
-def _move_holds(changes: Sequence[HoldChange], accounts: Mapping[Key, Account], now: dt.datetime) -> None:
-    for change in sorted(changes, key=lambda change: change.key):
-        account = accounts[change.account.key]
-        if isinstance(change, OpenHold):
-            _open_hold(change, account, now)
-        else:
-            _reduce_hold(change, account, now)
-
-
-def _open_hold(change: OpenHold, account: Account, now: dt.datetime) -> None:
-    rows = Hold.objects.using(alias())
-    try:
-        with transaction.atomic(using=alias()):
-            rows.create(
-                key=change.key,
-                account=account,
-                amount_fen=change.amount_fen,
-                remaining_fen=change.amount_fen,
-                opened_at=now,
+def _open_accounts(cursor: Any, entry: Entry, now: dt.datetime) -> dict[Key, int]:
+    """Opens what is missing, together with whoever does the same at this moment."""
+    refs = {line.account.key: line.account for line in entry.lines}
+    Account.objects.using(alias()).bulk_create(
+        [
+            Account(
+                owner_kind=ref.owner_kind,
+                owner_id=ref.owner_id,
+                code=ref.code,
+                enterprise_id=ref.enterprise_id,
+                created_at=now,
             )
-    except IntegrityError as error:
-        if not rows.filter(key=change.key).exists():
-            raise
-        raise HoldConflict({"hold": change.key}) from error
-
-
-def _reduce_hold(change: HoldChange, account: Account, now: dt.datetime) -> None:
-    rows = Hold.objects.using(alias())
-    hold = rows.select_for_update().filter(key=change.key, account=account).first()
-    if hold is None or hold.state != Hold.State.OPEN:
-        raise HoldNotOpen({"hold": change.key})
-    rest = hold.remaining_fen - change.amount_fen
-    if rest < 0:
-        raise HoldExceeded({"hold": change.key, "missing_fen": -rest})
-    resolved = Hold.State.RELEASED if isinstance(change, ReleaseHold) else Hold.State.SETTLED
-    rows.filter(pk=hold.pk).update(
-        remaining_fen=rest,
-        state=resolved if rest == 0 else Hold.State.OPEN,
-        resolved_at=now if rest == 0 else None,
+            for ref in sorted(refs.values())
+        ],
+        ignore_conflicts=True,
     )
+    return _known_ids(cursor, entry)
+
+
+def _remember(found: Mapping[Key, int]) -> None:
+    if len(_known_accounts) + len(found) > KNOWN_ACCOUNTS_LIMIT:
+        _known_accounts.clear()
+    _known_accounts.update(found)
+
+
+def _move_balances(cursor: Any, entry: Entry, ids: Mapping[Key, int]) -> None:
+    """Applies the customers' lines; refuses what would fall below zero."""
+    changes = {
+        (ids[line.account.key], line.bucket): line.amount_fen for line in entry.lines if not line.account.is_platform
+    }
+    if not changes:
+        return
+    debits = {place: fen for place, fen in changes.items() if fen < 0}
+    accounts = {account_id for account_id, _ in changes}
+    if len(debits) > 1:  # then a row count does not tell which of them failed
+        _check_debits(debits, rows.read_balances(cursor, accounts, lock=True))
+    if not rows.change_balances(cursor, changes):
+        _check_debits(debits, rows.read_balances(cursor, accounts))
+        # A credit was committed since the UPDATE looked. It did find too little: that was the answer at that moment.
+        raise HoldExceeded({}) if Bucket.FROZEN in {bucket for _, bucket in debits} else InsufficientFunds({})
+
+
+def _check_debits(debits: Mapping[tuple[int, Bucket], int], present: Mapping[int, Balance]) -> None:
+    """Raises for the first bucket that does not hold what is to be taken from it."""
+    for (account_id, bucket), fen in debits.items():
+        rest = _pocket(present[account_id], bucket) + fen
+        if rest < 0 and bucket is Bucket.AVAILABLE:
+            raise InsufficientFunds({"missing_fen": -rest})
+        if rest < 0:
+            raise HoldExceeded({"account": account_id, "missing_fen": -rest})
+
+
+def _pocket(balance: Balance, bucket: Bucket) -> int:
+    return balance.available_fen if bucket is Bucket.AVAILABLE else balance.frozen_fen
+
+
+def _move_holds(cursor: Any, changes: tuple[HoldChange, ...], ids: Mapping[Key, int], moment: str) -> None:
+    for change in sorted(changes, key=lambda change: change.key):
+        account_id = ids[change.account.key]
+        if isinstance(change, OpenHold):
+            if not rows.insert_hold(cursor, change=change, account_id=account_id, moment=moment):
+                raise HoldConflict({"hold": change.key})
+        elif not rows.reduce_hold(cursor, change=change, account_id=account_id, moment=moment):
+            found = rows.read_hold(cursor, key=change.key)
+            if found is not None and found[:2] == (account_id, "OPEN") and found[2] < change.amount_fen:
+                raise HoldExceeded({"hold": change.key, "missing_fen": change.amount_fen - found[2]})
+            raise HoldNotOpen({"hold": change.key})

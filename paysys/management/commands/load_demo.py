@@ -19,6 +19,8 @@ PASSWORD = "paysys-demo-2026"  # noqa: S105 - the demo world listens on loopback
 ENTERPRISES = (("acme", "顶峰科技", 16), ("lotus", "莲花文化", 4))
 GROUP_NAME, GROUP_SIZE = "全员群", 15
 STAFF_ROLES = ("maker", "checker", "risk", "auditor", "ops")
+EXTRA_PERMISSIONS = {"maker": ("propose_adjustment",), "checker": ("approve_adjustment",)}
+"""Beyond looking, which all of them may."""
 
 
 class Command(BaseCommand):
@@ -85,7 +87,7 @@ class Command(BaseCommand):
         staff = []
         for role in STAFF_ROLES:
             group, _ = StaffGroup.objects.get_or_create(name=role)
-            group.permissions.set(views)
+            group.permissions.set([*views, *Permission.objects.filter(codename__in=EXTRA_PERMISSIONS.get(role, ()))])
             user, created = User.objects.get_or_create(username=role, defaults={"is_staff": True})
             if created:
                 user.set_password(PASSWORD)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from foundation.admin import ReadOnlyAdmin
 from foundation.money import yuan_display
 from funds import selectors
+from funds.admin import books
 from funds.domain.entries import platform_account
 from funds.models import Account, Hold, Journal, Posting
 
@@ -118,6 +119,7 @@ class AccountAdmin(ReadOnlyAdmin):
         "platform_balance",
         "version",
         "created_at",
+        "statement_link",
         "postings_link",
         "holds_link",
     )
@@ -126,6 +128,18 @@ class AccountAdmin(ReadOnlyAdmin):
     search_help_text = "Owner (employee id or channel) or enterprise id (exact)"
     list_per_page = 20
     ordering = ("id",)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.statement_view)
+        return [path("<int:account_id>/statement/", view, name="funds_account_statement"), *super().get_urls()]
+
+    def statement_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        return books.statement_view(self, request, account_id)
+
+    @admin.display(description="Statement")
+    def statement_link(self, account: Account) -> SafeString:
+        url = reverse("admin:funds_account_statement", args=[account.pk])
+        return format_html('<a href="{}">statement with running balance</a>', url)
 
     @admin.display(description="Available", ordering="available_fen")
     def available(self, account: Account) -> str:
