@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foundation import jobs
-from payments.services import checking, closing
+from payments.services import checking, sweeping
 
 
 class CheckAttempts(jobs.Job):
@@ -27,7 +27,7 @@ class CloseExpired(jobs.Job):
     lock_seconds = 300
 
     def run(self, *, now: dt.datetime) -> Mapping[str, Any]:
-        return closing.close_expired(now=now)
+        return sweeping.close_expired(now=now)
 
 
 jobs.register(CheckAttempts())

@@ -188,8 +188,14 @@ class Supervisor:
             "REDIS_URL": f"redis://{HOST}:{self.redis_port}/0",
             "CELERY_BROKER_URL": f"redis://{HOST}:{self.redis_port}/1",
             "PAYSYS_PUBLIC_BASE_URL": self.base_url,
+            "ALIPAY_GATEWAY_URL": f"{self.simulator_url}/gateway.do",
+            "ALIPAY_CREDENTIALS_FILE": str(LOCAL / "simulator" / "alipay.json"),
             "WECHAT_BASE_URL": self.simulator_url,
             "WECHAT_CREDENTIALS_FILE": str(LOCAL / "simulator" / "credentials.json"),
+            "KUAIQIAN_BASE_URL": self.simulator_url,
+            "KUAIQIAN_CARD_BASE_URL": self.simulator_url,
+            "KUAIQIAN_CREDENTIALS_FILE": str(LOCAL / "simulator" / "kuaiqian.json"),
+            "SIMULATOR_KUAIQIAN_PAYOUT_NOTIFY_URL": f"{self.base_url}/notify/kuaiqian/payout",
             "PAYSYS_LOG_FORMAT": "console",
             "PAYSYS_LOG_LEVEL": os.environ.get("PAYSYS_LOG_LEVEL", "WARNING"),
             "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_directory()),
@@ -227,10 +233,12 @@ class Supervisor:
             "REDIS_URL",
             "CELERY_BROKER_URL",
         )
+        alipay = ("ALIPAY_GATEWAY_URL", "ALIPAY_CREDENTIALS_FILE")
         wechat = ("PAYSYS_PUBLIC_BASE_URL", "WECHAT_BASE_URL", "WECHAT_CREDENTIALS_FILE")
+        kuaiqian = ("KUAIQIAN_BASE_URL", "KUAIQIAN_CARD_BASE_URL", "KUAIQIAN_CREDENTIALS_FILE")
         others = [f"{role}_DATABASE_URL" for role in ("FUNDS", "REDPACKET", *(f"ORDERS_{n}" for n in range(16)))]
         lines = [f"unset {' '.join(others)}\n"]
-        lines += [f"export {name}='{self.environment[name]}'\n" for name in names + wechat]
+        lines += [f"export {name}='{self.environment[name]}'\n" for name in names + alipay + wechat + kuaiqian]
         target = LOCAL / "environment.sh"
         target.write_text("".join(lines), encoding="utf-8")
         target.chmod(0o600)

@@ -14,6 +14,7 @@ from simulator import credentials, server
 from simulator.world import NOTICE_TIMEOUT_SECONDS
 
 PARENT_WATCH_SECONDS = 0.5
+PAYOUT_NOTIFY_VARIABLE = "SIMULATOR_KUAIQIAN_PAYOUT_NOTIFY_URL"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,10 +39,14 @@ def _serve(options: argparse.Namespace) -> int:
             notice_retry_scale=options.notice_retry_scale,
             refund_delay_seconds=options.refund_delay,
             notice_timeout_seconds=options.notice_timeout,
+            kuaiqian_payout_notify_url=options.kuaiqian_payout_notify_url,
+            legacy_port=options.legacy_port,
         )
     except (credentials.CredentialsMissing, server.DirectoryInUse) as error:
         print(error, file=sys.stderr)
         return 1
+    if handle.legacy_url:
+        print(f"WeChat v2 payouts on {handle.legacy_url}", flush=True)
     print(f"simulator listening on {handle.url}", flush=True)
     while not ended.wait(PARENT_WATCH_SECONDS if options.parent_watch else None):
         if os.getppid() != parent:
@@ -58,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="play the providers")
     serve.add_argument("--directory", type=Path, required=True)
     serve.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    serve.add_argument("--legacy-port", type=int, help="WeChat's v2 payouts over TLS; 0 takes a free one")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--parent-watch", action="store_true", help="end when the parent process ends")
     serve.add_argument(
@@ -66,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--refund-delay", type=_seconds, default=0.5, help="seconds until a refund is settled")
     serve.add_argument(
         "--notice-timeout", type=_seconds, default=NOTICE_TIMEOUT_SECONDS, help="seconds the merchant has to answer"
+    )
+    serve.add_argument(
+        "--kuaiqian-payout-notify-url",
+        default=os.environ.get(PAYOUT_NOTIFY_VARIABLE, ""),
+        help=f"where 99bill tells of payouts (or the variable {PAYOUT_NOTIFY_VARIABLE}); left out, it tells nobody",
     )
     return parser
 

@@ -2,8 +2,9 @@
 
 One connection, one lock: every group of statements runs in `transaction()`, which is re-entrant within a thread.
 Amounts are integer fen, times seconds since 1970. `*_at` follow the simulator's clock; `*_real_at` the machine's.
-States of an order: OPEN → PAID | CLOSED; of a refund: PROCESSING → SUCCESS | CLOSED | ABNORMAL; of a notice:
-DUE → DELIVERED | GIVEN_UP, or WITHHELD. They move by conditional updates only.
+States of an order: OPEN → PAID | CLOSED; of a refund: PROCESSING → SUCCESS | CLOSED | ABNORMAL; of a payout: WAITING
+(for its payee) → PROCESSING → SUCCESS → RETURNED, or FAILED, or CANCELLING → CANCELLED; of a notice: DUE → DELIVERED |
+GIVEN_UP, or WITHHELD. They move by conditional updates only.
 """
 
 from __future__ import annotations
@@ -42,6 +43,20 @@ CREATE TABLE IF NOT EXISTS refunds (
 CREATE INDEX IF NOT EXISTS refunds_by_day ON refunds (created_at);
 CREATE INDEX IF NOT EXISTS refunds_by_order ON refunds (channel, attempt_no);
 CREATE INDEX IF NOT EXISTS refunds_by_state ON refunds (state, settle_real_at);
+CREATE TABLE IF NOT EXISTS payouts (
+    channel TEXT NOT NULL, payout_no TEXT NOT NULL, payout_id TEXT NOT NULL UNIQUE, code TEXT NOT NULL UNIQUE,
+    amount_fen INTEGER NOT NULL CHECK (amount_fen > 0), account TEXT NOT NULL, name TEXT NOT NULL, remark TEXT NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('WAITING', 'PROCESSING', 'CANCELLING', 'SUCCESS', 'FAILED', 'CANCELLED', 'RETURNED')),
+    outcome TEXT NOT NULL CHECK (outcome IN ('SUCCESS', 'FAILED', 'RETURNED')), reason TEXT NOT NULL,
+    settle_real_at REAL NOT NULL, expires_at REAL NOT NULL, notify_url TEXT NOT NULL, parameters TEXT NOT NULL,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL, paid_at REAL, returned_at REAL,
+    PRIMARY KEY (channel, payout_no),
+    CHECK ((state IN ('SUCCESS', 'RETURNED')) = (paid_at IS NOT NULL)),
+    CHECK ((state = 'RETURNED') = (returned_at IS NOT NULL))
+);
+CREATE INDEX IF NOT EXISTS payouts_by_state ON payouts (state, settle_real_at);
+CREATE INDEX IF NOT EXISTS payouts_by_day ON payouts (created_at);
 CREATE TABLE IF NOT EXISTS notices (
     row_id INTEGER PRIMARY KEY, notice_id TEXT NOT NULL, channel TEXT NOT NULL, attempt_no TEXT NOT NULL,
     refund_no TEXT NOT NULL, event TEXT NOT NULL, url TEXT NOT NULL, content TEXT NOT NULL, created_at REAL NOT NULL,
@@ -107,10 +122,41 @@ class Refund:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Payout:
+    """Money on its way to a person. `code` is what the person opens to confirm; `outcome` what becomes of it then.
+
+    `reason` is the provider's word for a failure. `parameters`: the merchant's own request, decrypted. `updated_at`:
+    when the state last moved; `expires_at`: when it fails for want of a confirmation. `settle_real_at`: when the
+    scheduler moves it next. Paid money is out of the books from `paid_at` on, and back from `returned_at` on.
+    """
+
+    channel: str
+    payout_no: str
+    payout_id: str
+    code: str
+    amount_fen: int
+    account: str
+    name: str
+    remark: str
+    state: str
+    outcome: str
+    reason: str
+    settle_real_at: float
+    expires_at: float
+    notify_url: str
+    parameters: Mapping[str, Any]
+    created_at: float
+    updated_at: float
+    paid_at: float | None
+    returned_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notice:
     """A message to the merchant. `content` is what is inside of it, unsigned; `probes` go out before the first try.
 
-    `refund_no` is empty for a payment. `is_overtakable`: waits until a later notice was delivered.
+    `attempt_no` is the payout's number for a payout. `refund_no` is empty for a payment or a payout. `is_overtakable`:
+    waits until a later notice was delivered.
     """
 
     row_id: int
@@ -127,6 +173,21 @@ class Notice:
     is_overtakable: bool
     due_real_at: float
     tries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """A change of the merchant's account; `amount_fen` is negative when money leaves.
+
+    `payment_id`: the provider's number of the refunded payment. `kind`: payment, refund, payout or payout_return.
+    """
+
+    kind: str
+    number: str
+    provider_no: str
+    payment_id: str
+    amount_fen: int
+    moved_at: float
 
 
 class Books:
@@ -224,6 +285,14 @@ class Books:
                 (issued_at, order.channel, order.attempt_no),
             )
 
+    def mark_scanned(self, *, order: Order, payer: str) -> None:
+        """From now on the provider knows who will pay; some make their trade only then."""
+        with self.transaction():
+            self._execute(
+                "UPDATE orders SET payer = ? WHERE channel = ? AND attempt_no = ? AND state = 'OPEN'",
+                (payer, order.channel, order.attempt_no),
+            )
+
     def mark_paid(self, *, order: Order, paid_fen: int, transaction_id: str, payer: str, paid_at: float) -> bool:
         """True for the one call that paid it."""
         with self.transaction():
@@ -289,6 +358,97 @@ class Books:
                     (finished_at, refund.channel, refund.refund_no),
                 ).rowcount
             )
+
+    # --- Payouts ----------------------------------------------------------------------------------------------------
+
+    def add_payout(self, payout: Payout) -> None:
+        """sqlite3.IntegrityError when the number or the code exists."""
+        with self.transaction():
+            names = ", ".join(f":{name}" for name in Payout.__dataclass_fields__)
+            self._execute(
+                f"INSERT INTO payouts ({', '.join(Payout.__dataclass_fields__)}) VALUES ({names})",  # noqa: S608
+                {**vars(payout), "parameters": _dump(payout.parameters)},
+            )
+
+    def find_payout(self, *, channel: str, payout_no: str) -> Payout | None:
+        rows = self._rows("SELECT * FROM payouts WHERE channel = ? AND payout_no = ?", (channel, payout_no))
+        return _payout(rows[0]) if rows else None
+
+    def find_payout_by_id(self, *, channel: str, payout_id: str) -> Payout | None:
+        rows = self._rows("SELECT * FROM payouts WHERE channel = ? AND payout_id = ?", (channel, payout_id))
+        return _payout(rows[0]) if rows else None
+
+    def find_payout_by_code(self, *, code: str) -> Payout | None:
+        rows = self._rows("SELECT * FROM payouts WHERE code = ?", (code,))
+        return _payout(rows[0]) if rows else None
+
+    def find_payouts(self, *, payout_no: str) -> list[Payout]:
+        """Of any channel; two channels do not know of each other's numbers."""
+        return [_payout(row) for row in self._rows("SELECT * FROM payouts WHERE payout_no = ?", (payout_no,))]
+
+    def list_payouts(self, *, states: tuple[str, ...], limit: int) -> list[Payout]:
+        """Newest first."""
+        marks = ", ".join("?" * len(states))
+        statement = f"SELECT * FROM payouts WHERE state IN ({marks}) ORDER BY created_at DESC, rowid DESC LIMIT ?"  # noqa: S608
+        return [_payout(row) for row in self._rows(statement, (*states, limit))]
+
+    def list_payouts_of(self, *, start: float, end: float) -> list[Payout]:
+        """Those asked for in [start, end); oldest first."""
+        statement = "SELECT * FROM payouts WHERE created_at >= ? AND created_at < ? ORDER BY created_at, rowid"
+        return [_payout(row) for row in self._rows(statement, (start, end))]
+
+    def list_unsettled_payouts(self) -> list[Payout]:
+        """Those that the scheduler will move, soonest first: being processed or cancelled, and paid ones to return."""
+        statement = (
+            "SELECT * FROM payouts WHERE state IN ('PROCESSING', 'CANCELLING')"
+            " OR (state = 'SUCCESS' AND outcome = 'RETURNED') ORDER BY settle_real_at"
+        )
+        return [_payout(row) for row in self._rows(statement)]
+
+    def list_expired_payouts(self, *, now: float) -> list[Payout]:
+        """Those that nobody confirmed in time."""
+        statement = "SELECT * FROM payouts WHERE state = 'WAITING' AND expires_at <= ? ORDER BY expires_at"
+        return [_payout(row) for row in self._rows(statement, (now,))]
+
+    def move_payout(self, *, payout: Payout, changed: Payout) -> bool:
+        """Writes state, outcome, reason, times of `changed`; True when the row still was in the state of `payout`."""
+        with self.transaction():
+            return bool(
+                self._execute(
+                    "UPDATE payouts SET state = ?, outcome = ?, reason = ?, settle_real_at = ?, updated_at = ?,"
+                    " paid_at = ?, returned_at = ? WHERE channel = ? AND payout_no = ? AND state = ?",
+                    (
+                        *(changed.state, changed.outcome, changed.reason, changed.settle_real_at, changed.updated_at),
+                        *(changed.paid_at, changed.returned_at, payout.channel, payout.payout_no, payout.state),
+                    ),
+                ).rowcount
+            )
+
+    # --- Movements of the merchant's account ------------------------------------------------------------------------
+
+    def list_movements(self, *, channel: str, start: float, end: float) -> list[Movement]:
+        """What moved the merchant's account in [start, end), oldest first."""
+        statement = (
+            "SELECT * FROM ("
+            "SELECT 'payment' AS kind, attempt_no AS number, transaction_id AS provider_no, '' AS payment_id,"
+            " paid_fen AS amount_fen, paid_at AS moved_at FROM orders WHERE channel = ? AND state = 'PAID'"
+            " UNION ALL SELECT 'refund', refund_no, refund_id, o.transaction_id, -r.amount_fen, r.finished_at"
+            " FROM refunds r JOIN orders o USING (channel, attempt_no) WHERE r.channel = ? AND r.state = 'SUCCESS'"
+            " UNION ALL SELECT 'payout', payout_no, payout_id, '', -amount_fen, paid_at"
+            " FROM payouts WHERE channel = ? AND paid_at IS NOT NULL"
+            " UNION ALL SELECT 'payout_return', payout_no, payout_id, '', amount_fen, returned_at"
+            " FROM payouts WHERE channel = ? AND returned_at IS NOT NULL"
+            ") WHERE moved_at >= ? AND moved_at < ? ORDER BY moved_at, kind, number"
+        )
+        return [Movement(**dict(row)) for row in self._rows(statement, (*[channel] * 4, start, end))]
+
+    def held_for_payouts_fen(self, *, channel: str) -> int:
+        """What payouts under way have set aside."""
+        statement = (
+            "SELECT coalesce(sum(amount_fen), 0) FROM payouts"
+            " WHERE channel = ? AND state IN ('WAITING', 'PROCESSING', 'CANCELLING')"
+        )
+        return int(self._rows(statement, (channel,))[0][0])
 
     # --- Notices ----------------------------------------------------------------------------------------------------
 
@@ -386,6 +546,10 @@ def _order(row: sqlite3.Row) -> Order:
 
 def _refund(row: sqlite3.Row) -> Refund:
     return Refund(**{**dict(row), "parameters": json.loads(row["parameters"])})
+
+
+def _payout(row: sqlite3.Row) -> Payout:
+    return Payout(**{**dict(row), "parameters": json.loads(row["parameters"])})
 
 
 def _notice(row: sqlite3.Row) -> Notice:

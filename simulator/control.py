@@ -15,8 +15,8 @@ from typing import Any
 from werkzeug.routing import Rule as Route
 from werkzeug.wrappers import Request, Response
 
-from simulator import desk
-from simulator.books import Order, Refund
+from simulator import desk, payouts
+from simulator.books import Order, Payout, Refund
 from simulator.clock import day_bounds, rfc3339
 from simulator.delivery import MODE_GENUINE, deliver
 from simulator.faults import TAMPERS, BadRule, read_rule
@@ -51,6 +51,9 @@ class Control:
             "get_faults": lambda request: self._world.faults.describe(),
             "delete_faults": self._delete_faults,
             "books": self._books,
+            "bill": self._bill,
+            "decide_payout": self._decide_payout,
+            "payouts": self._payouts,
             "clock": self._clock,
             "get_clock": lambda request: self._describe_clock(),
         }
@@ -63,13 +66,17 @@ class Control:
             Route("/_sim/faults", methods=["GET"], endpoint="control.get_faults"),
             Route("/_sim/faults", methods=["DELETE"], endpoint="control.delete_faults"),
             Route("/_sim/books", methods=["GET"], endpoint="control.books"),
+            Route("/_sim/bills/<channel>", methods=["GET"], endpoint="control.bill"),
+            Route("/_sim/payouts", methods=["GET"], endpoint="control.payouts"),
+            Route("/_sim/payouts/<payout_no>", methods=["POST"], endpoint="control.decide_payout"),
             Route("/_sim/clock", methods=["POST"], endpoint="control.clock"),
             Route("/_sim/clock", methods=["GET"], endpoint="control.get_clock"),
         ]
 
     def handle(self, *, endpoint: str, request: Request) -> Response:
         try:
-            return json_response(self._actions[endpoint.partition(".")[2]](request))
+            answer = self._actions[endpoint.partition(".")[2]](request)
+            return answer if isinstance(answer, Response) else json_response(answer)
         except ControlRefused as refusal:
             return json_response({"message": str(refusal)}, status=refusal.status)
 
@@ -81,6 +88,9 @@ class Control:
         if amount_fen is not None and (type(amount_fen) is not int or not 0 < amount_fen <= MAX_AMOUNT_FEN):
             raise ControlRefused(status=400, message="amount_fen must be a positive integer")
         for channel in self._channels.values():
+            package = getattr(channel, "read_confirmation", _no_confirmation)(payment)
+            if package is not None:
+                return payout_row(confirm(world=self._world, code=package))
             code = channel.read_code(payment)
             if code is not None:
                 order = pay(world=self._world, channel=channel, code=code, amount_fen=amount_fen)
@@ -90,6 +100,41 @@ class Control:
                     "transaction_id": order.transaction_id,
                 }
         raise ControlRefused(status=400, message=f"nobody can pay a payment of kind {payment.get('kind')!r} here")
+
+    def _payouts(self, request: Request) -> dict[str, Any]:
+        found = self._world.books.list_payouts_of(start=-math.inf, end=math.inf)
+        return {"payouts": [payout_row(payout) for payout in found]}
+
+    def _decide_payout(self, request: Request) -> dict[str, Any]:
+        result = _read(request, names={"result"}).get("result")
+        if result not in payouts.RESULTS:
+            raise ControlRefused(status=400, message=f"result must be one of: {', '.join(payouts.RESULTS)}")
+        found = self._world.books.find_payouts(payout_no=request.path.rpartition("/")[2])
+        if not found:
+            raise ControlRefused(status=404, message="no payout has this number")
+        try:
+            done = payouts.decide(world=self._world, channels=self._channels, payout=found[-1], result=result)
+        except payouts.PayoutOver as error:
+            message = f"a payout that is {found[-1].state} cannot become {result}"
+            raise ControlRefused(status=409, message=message) from error
+        return payout_row(done)
+
+    def _bill(self, request: Request) -> Response:
+        """The file as the books have it: no faults, no waiting for the morning, no signature."""
+        write = getattr(self._channels.get(request.path.rpartition("/")[2]), "write_bill", None)
+        if write is None:
+            raise ControlRefused(status=404, message="this channel has no bills")
+        day, kind = _day(request.args.get("day", "")), request.args.get("kind", "")
+        try:
+            content = write(kind=kind, day=day)
+        except ValueError as error:
+            raise ControlRefused(status=400, message=str(error)) from error
+        name = f"{request.path.rpartition('/')[2]}_{kind.lower()}_{day}.csv"
+        return Response(
+            content,
+            content_type="application/octet-stream",
+            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        )
 
     def _resend(self, request: Request) -> dict[str, Any]:
         body = _read(request, names={"attempt_no", "refund_no", "times", "tamper"})
@@ -142,44 +187,45 @@ class Control:
     def _books(self, request: Request) -> dict[str, Any]:
         start, end = -math.inf, math.inf
         if (day := request.args.get("day")) is not None:
-            try:
-                start, end = day_bounds(dt.datetime.strptime(day, "%Y-%m-%d").date())  # noqa: DTZ007
-            except (ValueError, OverflowError) as error:
-                raise ControlRefused(status=400, message="day must be YYYY-MM-DD") from error
+            start, end = day_bounds(_day(day))
         with self._world.books.transaction():
             self._world.books.close_expired(now=self._world.clock.seconds())
             orders = self._world.books.list_orders_of(start=start, end=end)
             refunds = self._world.books.list_refunds_of(start=start, end=end)
+            asked = self._world.books.list_payouts_of(start=start, end=end)
         return {
             "day": day,
             "payments": [_payment_row(order) for order in orders],
             "refunds": [_refund_row(refund) for refund in refunds],
-            "totals": _totals(orders=orders, refunds=refunds),
+            "payouts": [payout_row(payout) for payout in asked],
+            "totals": {**_totals(orders=orders, refunds=refunds), **_payout_totals(asked)},
         }
 
     def _clock(self, request: Request) -> dict[str, Any]:
-        offset_seconds = _read(request, names={"offset_seconds"}).get("offset_seconds")
-        if (
-            not isinstance(offset_seconds, int | float)
-            or isinstance(offset_seconds, bool)
-            or not abs(offset_seconds) <= MAX_OFFSET_SECONDS
-        ):
-            raise ControlRefused(
-                status=400, message=f"offset_seconds must be a number up to {MAX_OFFSET_SECONDS:.0f} either way"
-            )
-        self._world.books.write_setting("clock_offset_seconds", offset_seconds)
-        self._world.clock.shift(offset_seconds=float(offset_seconds))
+        body = _read(request, names={"offset_seconds", "bill_offset_seconds"})
+        if not body:
+            raise ControlRefused(status=400, message="offset_seconds or bill_offset_seconds must be given")
+        offsets = {name: _offset(name, value) for name, value in body.items()}
+        for name, seconds in offsets.items():
+            self._world.books.write_setting("clock_offset_seconds" if name == "offset_seconds" else name, seconds)
+        if "offset_seconds" in offsets:
+            self._world.clock.shift(offset_seconds=offsets["offset_seconds"])
+        self._world.wake.set()
         return self._describe_clock()
 
     def _describe_clock(self) -> dict[str, Any]:
         clock = self._world.clock
-        return {"offset_seconds": clock.offset_seconds, "now": rfc3339(clock.seconds())}
+        return {
+            "offset_seconds": clock.offset_seconds,
+            "bill_offset_seconds": float(self._world.books.read_setting("bill_offset_seconds") or 0.0),
+            "now": rfc3339(clock.seconds()),
+        }
 
 
-def pay(*, world: World, channel: Channel, code: str, amount_fen: int | None) -> Order:
+def pay(*, world: World, channel: Channel, code: str, amount_fen: int | None, payer: str = desk.PAYER) -> Order:
     """desk.pay_order with refusals as a person would read them."""
     try:
-        return desk.pay_order(world=world, channel=channel, code=code, amount_fen=amount_fen)
+        return desk.pay_order(world=world, channel=channel, code=code, amount_fen=amount_fen, payer=payer)
     except desk.UnknownOrder as error:
         raise ControlRefused(status=404, message="无此订单 / no order has this code") from error
     except desk.OrderPaid as error:
@@ -190,6 +236,18 @@ def pay(*, world: World, channel: Channel, code: str, amount_fen: int | None) ->
         ) from error
     except desk.CodeExpired as error:
         raise ControlRefused(status=409, message="二维码已过期 / the code has expired") from error
+
+
+def confirm(*, world: World, code: str) -> Payout:
+    """payouts.confirm with refusals as a person would read them."""
+    try:
+        return payouts.confirm(world=world, code=code)
+    except payouts.UnknownPayout as error:
+        raise ControlRefused(status=404, message="无此转账 / no transfer waits under this code") from error
+    except payouts.PayoutOver as error:
+        raise ControlRefused(
+            status=409, message="转账已确认、已撤销或超时 / the transfer was confirmed, cancelled or is over"
+        ) from error
 
 
 def json_response(content: Any, *, status: int = 200) -> Response:
@@ -213,6 +271,25 @@ def _read(request: Request, *, names: set[str]) -> dict[str, Any]:
     return body
 
 
+def _no_confirmation(payment: Mapping[str, Any]) -> None:
+    """Of channels whose payouts need no confirmation."""
+
+
+def _day(text: str) -> dt.date:
+    try:
+        day = dt.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+        day_bounds(day)
+    except (ValueError, OverflowError) as error:
+        raise ControlRefused(status=400, message="day must be YYYY-MM-DD") from error
+    return day
+
+
+def _offset(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MAX_OFFSET_SECONDS:
+        raise ControlRefused(status=400, message=f"{name} must be a number up to {MAX_OFFSET_SECONDS:.0f} either way")
+    return float(value)
+
+
 def _payment_row(order: Order) -> dict[str, Any]:
     return {
         "attempt_no": order.attempt_no,
@@ -232,6 +309,26 @@ def _refund_row(refund: Refund) -> dict[str, Any]:
         "amount_fen": refund.amount_fen,
         "state": refund.state,
     }
+
+
+def payout_row(payout: Payout) -> dict[str, Any]:
+    return {
+        "payout_no": payout.payout_no,
+        "channel": payout.channel,
+        "payout_id": payout.payout_id,
+        "amount_fen": payout.amount_fen,
+        "account": payout.account,
+        "state": payout.state,
+        "reason": payout.reason,
+        "created_at": rfc3339(payout.created_at),
+        "paid_at": None if payout.paid_at is None else rfc3339(payout.paid_at),
+        "returned_at": None if payout.returned_at is None else rfc3339(payout.returned_at),
+    }
+
+
+def _payout_totals(asked: list[Payout]) -> dict[str, int]:
+    paid = [payout.amount_fen for payout in asked if payout.state == "SUCCESS"]
+    return {"paid_out_count": len(paid), "paid_out_fen": sum(paid)}
 
 
 def _totals(*, orders: list[Order], refunds: list[Refund]) -> dict[str, int]:

@@ -1,32 +1,36 @@
 """Keys and numbers that the simulated provider and its one merchant share, kept in a directory.
 
-`credentials.json` is what the merchant's side reads; key files are named relative to it. All files have mode 0600.
+`credentials.json` (WeChat), `alipay.json` and `kuaiqian.json` are what the merchant's side reads; key files are named
+relative to them. All files have mode 0600.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from simulator.alipay import keys as alipay_keys
+from simulator.alipay.keys import AlipayCredentials
+from simulator.keyfiles import load_private, load_public, make_pair, write_new
+from simulator.kuaiqian import keys as kuaiqian_keys
+from simulator.kuaiqian.keys import KuaiqianCredentials
 
 FILE_NAME = "credentials.json"
-KEY_BITS = 2048
-"""WECHATPAY2-SHA256-RSA2048."""
 APIV3_KEY_LENGTH = 32
 """Characters, i.e. bytes of an AES-256 key."""
+TRANSFER_SCENE_ID = "1005"
+"""佣金报酬, the one scene of payouts that WeChat has granted to this merchant."""
+TRANSFER_SCENE_REPORT: tuple[Mapping[str, str], ...] = (
+    {"info_type": "岗位类型", "info_content": "员工"},
+    {"info_type": "报酬说明", "info_content": "账户提现"},
+)
+"""What each payout of the scene must report: these types, any contents."""
 
 
 class CredentialsMissing(Exception):
@@ -46,6 +50,8 @@ class CredentialsFile:
     platform_public_key_id: str
     platform_public_key_file: str
     platform_private_key_file: str
+    transfer_scene_id: str = TRANSFER_SCENE_ID
+    transfer_scene_report_infos: tuple[Mapping[str, str], ...] = TRANSFER_SCENE_REPORT
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -59,6 +65,8 @@ class Credentials:
     apiv3_key: str
     platform_public_key_id: str
     platform_private_key: RSAPrivateKey
+    alipay: AlipayCredentials
+    kuaiqian: KuaiqianCredentials
 
 
 def initialise(*, directory: Path) -> Path:
@@ -67,6 +75,8 @@ def initialise(*, directory: Path) -> Path:
     Safe to repeat, also after a crash in the middle: the JSON file is written last, all at once.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    alipay_keys.initialise(directory=directory)
+    kuaiqian_keys.initialise(directory=directory)
     target = directory / FILE_NAME
     if target.exists():
         return target
@@ -87,8 +97,8 @@ def initialise(*, directory: Path) -> Path:
         (content.merchant_private_key_file, content.merchant_public_key_file),
         (content.platform_private_key_file, content.platform_public_key_file),
     ):
-        _make_pair(private_file=directory / private_name, public_file=directory / public_name)
-    _write_new(target, (json.dumps(asdict(content), indent=2) + "\n").encode("ascii"))
+        make_pair(private_file=directory / private_name, public_file=directory / public_name)
+    write_new(target, (json.dumps(asdict(content), indent=2) + "\n").encode("ascii"))
     return target
 
 
@@ -97,12 +107,12 @@ def load(*, directory: Path) -> Credentials:
     path = directory / FILE_NAME
     try:
         content = CredentialsFile(**json.loads(path.read_text(encoding="utf-8")))
-        merchant_public_key = load_pem_public_key((directory / content.merchant_public_key_file).read_bytes())
-        platform_private_key = _load_private(directory / content.platform_private_key_file)
+        merchant_public_key = load_public(directory / content.merchant_public_key_file)
+        platform_private_key = load_private(directory / content.platform_private_key_file)
+        alipay = alipay_keys.load(directory=directory)
+        kuaiqian = kuaiqian_keys.load(directory=directory)
     except (OSError, ValueError, TypeError) as error:
         raise CredentialsMissing(f"{path}: {error}; run: python -m simulator init --directory {directory}") from error
-    if not isinstance(merchant_public_key, RSAPublicKey):
-        raise CredentialsMissing(f"{content.merchant_public_key_file} is not an RSA key")
     return Credentials(
         mchid=content.mchid,
         appid=content.appid,
@@ -111,35 +121,6 @@ def load(*, directory: Path) -> Credentials:
         apiv3_key=content.apiv3_key,
         platform_public_key_id=content.platform_public_key_id,
         platform_private_key=platform_private_key,
+        alipay=alipay,
+        kuaiqian=kuaiqian,
     )
-
-
-def _load_private(path: Path) -> RSAPrivateKey:
-    # Checking the numbers of a key takes longer than the whole start; these are keys that we made.
-    key = load_pem_private_key(path.read_bytes(), password=None, unsafe_skip_rsa_key_validation=True)
-    if not isinstance(key, RSAPrivateKey):
-        raise ValueError(f"{path.name} is not an RSA key")
-    return key
-
-
-def _make_pair(*, private_file: Path, public_file: Path) -> None:
-    if private_file.exists():
-        key = _load_private(private_file)
-    else:
-        key = generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-        _write_new(private_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    if not public_file.exists():
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        _write_new(public_file, public)
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """The whole file or none: written beside it, then linked to the name if that is still free."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        os.link(beside, path)
-    finally:
-        beside.unlink()

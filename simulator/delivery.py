@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import requests
 
-from simulator import desk
+from simulator import desk, payouts
 from simulator.books import BooksClosed, Notice
 from simulator.world import Channel, World
 
@@ -27,8 +27,8 @@ SENDERS = 8
 MAX_IDLE_SECONDS = 5.0
 LIST_LIMIT = 500
 MODE_GENUINE = "genuine"
-KEPT_BODY_LENGTH = 2_000
-"""Characters of the merchant's answer that are kept."""
+KEPT_BODY_LENGTH = 8_000
+"""Characters of the merchant's answer that are kept; 99bill reads a sealed one of about 3,000."""
 STOP_SECONDS = 1.0
 """How long `stop` waits for senders; one that hangs in a call dies with the process."""
 
@@ -77,6 +77,7 @@ class Deliverer:
             moments = [time.time() + MAX_IDLE_SECONDS]
             try:
                 moments.append(desk.settle_refunds(world=self._world, channels=self._channels))
+                moments.append(payouts.settle(world=self._world, channels=self._channels))
                 moments.append(self._hand_out())
             except BooksClosed:
                 raise

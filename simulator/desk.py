@@ -24,6 +24,7 @@ REFUND_WINDOW_SECONDS = 365 * 86_400.0
 """Later than a year after the payment there is no refund."""
 OPERATION_PAYMENT_NOTICE = "payment_notice"
 OPERATION_REFUND_NOTICE = "refund_notice"
+OPERATION_PAYOUT_NOTICE = "payout_notice"
 PAYER = "oSimulatedPayer0000000000001"
 """The one person who pays here, 28 characters like a real openid."""
 
@@ -146,6 +147,14 @@ def get_order_by_code(*, world: World, code: str) -> Order:
     return _known(world.books.find_order_by_code(code=code))
 
 
+def scan_order(*, world: World, code: str) -> Order:
+    """The person has scanned the code or opened the page but not paid. Raises UnknownOrder."""
+    order = get_order_by_code(world=world, code=code)
+    if order.state == "OPEN" and order.payer is None:
+        world.books.mark_scanned(order=order, payer=PAYER)
+    return get_order_by_code(world=world, code=code)
+
+
 def close_order(*, world: World, channel: str, attempt_no: str) -> None:
     """Raises UnknownOrder, OrderPaid, OrderClosed."""
     _sweep(world)
@@ -162,11 +171,11 @@ def check_payable(*, order: Order, now: float) -> None:
         raise CodeExpired
 
 
-def pay_order(*, world: World, channel: Channel, code: str, amount_fen: int | None) -> Order:
+def pay_order(*, world: World, channel: Channel, code: str, amount_fen: int | None, payer: str = PAYER) -> Order:
     """The person scans and pays; the notice is queued in the same transaction.
 
-    `amount_fen` other than the order's: the provider claims that this was paid. Raises UnknownOrder, OrderPaid,
-    OrderClosed, CodeExpired.
+    `payer`: the person, or the person's bank where the provider tells that. `amount_fen` other than the order's: the
+    provider claims that this was paid. Raises UnknownOrder, OrderPaid, OrderClosed, CodeExpired.
     """
     now = _sweep(world)
     with world.books.transaction():
@@ -176,12 +185,13 @@ def pay_order(*, world: World, channel: Channel, code: str, amount_fen: int | No
             order=order,
             paid_fen=order.amount_fen if amount_fen is None else amount_fen,
             transaction_id=channel.new_transaction_id(),
-            payer=PAYER,
+            payer=payer,
             paid_at=now,
         )
         order = _known(world.books.find_order_by_code(code=code))
-        draft = channel.draft_payment_notice(order)
-        _queue_notice(world=world, order=order, refund_no="", url=order.notify_url, draft=draft)
+        if order.notify_url:
+            draft = channel.draft_payment_notice(order)
+            _queue_notice(world=world, order=order, refund_no="", url=order.notify_url, draft=draft)
     world.wake.set()
     return order
 
@@ -236,16 +246,21 @@ def settle_refunds(*, world: World, channels: Mapping[str, Channel]) -> float:
     for refund in world.books.list_processing_refunds():
         if refund.settle_real_at > time.time():
             return refund.settle_real_at
-        with world.books.transaction():
-            if not world.books.finish_refund(refund=refund, finished_at=world.clock.seconds()):
-                continue
-            if refund.notify_url:
-                channel = channels[refund.channel]
-                done = get_refund(world=world, channel=refund.channel, refund_no=refund.refund_no)
-                order = _known(world.books.find_order(channel=refund.channel, attempt_no=refund.attempt_no))
-                draft = channel.draft_refund_notice(refund=done, order=order)
-                _queue_notice(world=world, order=order, refund_no=refund.refund_no, url=refund.notify_url, draft=draft)
+        settle_refund(world=world, channel=channels[refund.channel], refund=refund)
     return math.inf
+
+
+def settle_refund(*, world: World, channel: Channel, refund: Refund) -> Refund:
+    """Ends one refund, now, and queues its notice if the provider sends one; the refund as it is then."""
+    with world.books.transaction():
+        is_mine = world.books.finish_refund(refund=refund, finished_at=world.clock.seconds())
+        done = get_refund(world=world, channel=refund.channel, refund_no=refund.refund_no)
+        if is_mine and refund.notify_url:
+            order = _known(world.books.find_order(channel=refund.channel, attempt_no=refund.attempt_no))
+            draft = channel.draft_refund_notice(refund=done, order=order)
+            if draft is not None:
+                _queue_notice(world=world, order=order, refund_no=refund.refund_no, url=refund.notify_url, draft=draft)
+    return done
 
 
 def refunded_fen(refunds: list[Refund]) -> int:
@@ -286,13 +301,23 @@ def _check_refund(*, world: World, order: Order, wanted: RefundRequest, now: flo
 
 
 def _queue_notice(*, world: World, order: Order, refund_no: str, url: str, draft: NoticeDraft) -> None:
-    """Writes the notice, and what fault rules make of it, into the books."""
-    struck = world.faults.draw(
-        among=NOTICE_FAULTS,
+    """The notice of a payment, or of a refund of it."""
+    queue_notice(
+        world=world,
         channel=order.channel,
-        operation=OPERATION_REFUND_NOTICE if refund_no else OPERATION_PAYMENT_NOTICE,
         attempt_no=order.attempt_no,
+        refund_no=refund_no,
+        operation=OPERATION_REFUND_NOTICE if refund_no else OPERATION_PAYMENT_NOTICE,
+        url=url,
+        draft=draft,
     )
+
+
+def queue_notice(
+    *, world: World, channel: str, attempt_no: str, refund_no: str, operation: str, url: str, draft: NoticeDraft
+) -> None:
+    """Writes the notice, and what fault rules make of it, into the books."""
+    struck = world.faults.draw(among=NOTICE_FAULTS, channel=channel, operation=operation, attempt_no=attempt_no)
     probes = []
     if "notice_signtest" in struck:
         probes.append("signtest")
@@ -308,8 +333,8 @@ def _queue_notice(*, world: World, order: Order, refund_no: str, url: str, draft
     notice = Notice(
         row_id=0,
         notice_id=secrets.token_hex(16),
-        channel=order.channel,
-        attempt_no=order.attempt_no,
+        channel=channel,
+        attempt_no=attempt_no,
         refund_no=refund_no,
         event=draft.event,
         url=url,

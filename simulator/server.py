@@ -16,13 +16,17 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from simulator import credentials
+from simulator.alipay.channel import AlipayChannel
 from simulator.books import Books, BooksClosed
 from simulator.clock import Clock
 from simulator.control import Control, json_response
 from simulator.delivery import Deliverer
 from simulator.faults import Faults
+from simulator.kuaiqian.channel import KuaiqianChannel
 from simulator.pages import Pages
+from simulator.wechat import legacy_keys
 from simulator.wechat.channel import WechatChannel
+from simulator.wechat.legacy import LegacyApplication, LegacyServer, WechatLegacyChannel
 from simulator.world import NOTICE_TIMEOUT_SECONDS, Channel, Options, World
 
 BOOKS_FILE = "books.sqlite3"
@@ -94,12 +98,20 @@ class Handle:
     _thread: threading.Thread
     _deliverer: Deliverer
     _lock_file: IO[bytes]
+    _legacy: LegacyServer | None = None
+
+    @property
+    def legacy_url(self) -> str:
+        """Of WeChat's v2 payouts; "" when they are not served."""
+        return "" if self._legacy is None else self._legacy.url
 
     def stop(self) -> None:
         """Within about a second; what is due stays in the books for the next start."""
         if self.world.stopping.is_set():
             return
         self.world.stopping.set()
+        if self._legacy is not None:
+            self._legacy.stop()
         self._server.shutdown()
         self._thread.join()
         self._deliverer.stop()
@@ -115,8 +127,10 @@ def start(
     notice_retry_scale: float = 1.0,
     refund_delay_seconds: float = 0.5,
     notice_timeout_seconds: float = NOTICE_TIMEOUT_SECONDS,
+    kuaiqian_payout_notify_url: str = "",
+    legacy_port: int | None = None,
 ) -> Handle:
-    """Serves in threads of this process; port 0 takes a free one.
+    """Serves in threads of this process; port 0 takes a free one. `legacy_port`: WeChat's v2 payouts, over TLS.
 
     Raises credentials.CredentialsMissing, DirectoryInUse, OSError.
     """
@@ -132,16 +146,28 @@ def start(
             notice_retry_scale=notice_retry_scale,
             refund_delay_seconds=refund_delay_seconds,
             notice_timeout_seconds=notice_timeout_seconds,
+            kuaiqian_payout_notify_url=kuaiqian_payout_notify_url,
         ),
         stopping=threading.Event(),
         wake=threading.Event(),
     )
-    channels: dict[str, Channel] = {channel.name: channel for channel in (WechatChannel(world=world),)}
+    channels: dict[str, Channel] = {
+        channel.name: channel
+        for channel in (WechatChannel(world=world), AlipayChannel(world=world), KuaiqianChannel(world=world))
+    }
+    legacy: LegacyServer | None = None
     try:
+        if legacy_port is not None:
+            channels[WechatLegacyChannel.name] = WechatLegacyChannel(world=world)
+            keys = legacy_keys.initialise(directory=directory, mchid=secrets.mchid, appid=secrets.appid)
+            application = LegacyApplication(world=world, channels=channels, keys=keys)
+            legacy = LegacyServer(application=application, keys=keys, host=host, port=legacy_port)
         server = make_server(
             host, port, Application(world=world, channels=channels), threaded=True, request_handler=QuietHandler
         )
     except BaseException:
+        if legacy is not None:
+            legacy.stop()
         books.close()
         lock_file.close()
         raise
@@ -157,6 +183,7 @@ def start(
         _thread=thread,
         _deliverer=deliverer,
         _lock_file=lock_file,
+        _legacy=legacy,
     )
 
 

@@ -21,11 +21,16 @@ NOTICE_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`notice_retry_scale` multiplies the waits between tries of a notice (1.0: as the provider does)."""
+    """`notice_retry_scale` multiplies the waits between tries of a notice (1.0: as the provider does).
+
+    `kuaiqian_payout_notify_url`: what the merchant registered with 99bill for payouts, whose orders name none; "" sends
+    no notices of them.
+    """
 
     notice_retry_scale: float = 1.0
     refund_delay_seconds: float = 0.5
     notice_timeout_seconds: float = NOTICE_TIMEOUT_SECONDS
+    kuaiqian_payout_notify_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +91,13 @@ class Channel(Protocol):
 
     def draft_payment_notice(self, order: Order) -> NoticeDraft: ...
 
-    def draft_refund_notice(self, *, refund: Refund, order: Order) -> NoticeDraft: ...
+    def draft_refund_notice(self, *, refund: Refund, order: Order) -> NoticeDraft | None:
+        """None: the provider says nothing of a refund that ended like this."""
+        ...
+
+    def return_address(self, order: Order) -> str:
+        """Where the browser of the person who paid goes afterwards; "" nowhere."""
+        ...
 
     def compose(self, *, notice: Notice, mode: str) -> OutgoingMessage:
         """`mode`: genuine, signtest or one of faults.TAMPERS."""

@@ -96,8 +96,14 @@ class System:
         self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
         self.env = environment(
             PAYSYS_PUBLIC_BASE_URL=self.base_url,
+            ALIPAY_GATEWAY_URL=f"{self.simulator_url}/gateway.do",
+            ALIPAY_CREDENTIALS_FILE=str(directory / "simulator" / "alipay.json"),
             WECHAT_BASE_URL=self.simulator_url,
             WECHAT_CREDENTIALS_FILE=str(directory / "simulator" / "credentials.json"),
+            KUAIQIAN_BASE_URL=self.simulator_url,
+            KUAIQIAN_CARD_BASE_URL=self.simulator_url,
+            KUAIQIAN_CREDENTIALS_FILE=str(directory / "simulator" / "kuaiqian.json"),
+            SIMULATOR_KUAIQIAN_PAYOUT_NOTIFY_URL=f"{self.base_url}/notify/kuaiqian/payout",
         )
         self.simulator = self._process(
             "simulator", programs.simulator(directory=directory / "simulator", port=self.simulator_port)

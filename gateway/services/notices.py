@@ -125,8 +125,10 @@ def finish_notice(*, notice_id: int, state: str, note: str, now: dt.datetime) ->
         raise NoticeStateWrong({"notice_id": notice_id, "state": state})
 
 
-def success_answer(channel: str) -> Answer:
-    """What the provider wants to hear when everything is committed."""
+def success_answer(channel: str, *, fact: NoticeFact | None = None) -> Answer:
+    """What the provider wants to hear when everything is committed: the fact's own answer where it has one."""
+    if fact is not None and fact.answer is not None:
+        return fact.answer
     return registry.answers(channel).success_answer()
 
 

@@ -32,7 +32,9 @@ def check_attempt(*, attempt: AttemptRecord, now: dt.datetime) -> AttemptState:
     """
     order = orders.get_order(order_no=attempt.order_no)
     if order.kind in REFUND_KINDS:
-        result = calls.query_refund(channel=attempt.channel, refund_no=attempt.attempt_no)
+        result = calls.query_refund(
+            channel=attempt.channel, refund_no=attempt.attempt_no, attempt_no=refunds.paid_attempt_no(order)
+        )
         if result.code == CODE_NOT_FOUND:
             refunds.request_refund(refund_no=order.order_no, now=now)
         else:

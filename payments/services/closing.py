@@ -7,13 +7,13 @@ import datetime as dt
 from foundation import outbox
 from foundation.errors import Busy, Rejected
 from funds import selectors as funds
-from gateway.ports import CODE_NOT_FOUND, Outcome
+from gateway.ports import CODE_NO_CLOSE, CODE_NOT_FOUND, Outcome
 from gateway.services import calls
 from orders import selectors as orders
 from orders.domain.records import AttemptRecord, OrderRecord
 from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderState
 from orders.services import advancing, opening
-from payments.domain import events
+from payments.domain import events, schedule
 from payments.domain.channels import WALLET
 from payments.services import checking
 
@@ -59,8 +59,18 @@ def _close_attempt(attempt: AttemptRecord, *, now: dt.datetime) -> None:
         if query.code == CODE_NOT_FOUND:  # "no such order" after the close at the provider: design money.md
             _mark_closed(attempt, CODE_NOT_FOUND, now)
             return
+    if result.code == CODE_NO_CLOSE and state in OPEN_ATTEMPT_STATES and _is_over(attempt, now):
+        _mark_closed(attempt, "expired", now)
+        return
     if state in OPEN_ATTEMPT_STATES:
         raise Busy({"order_no": attempt.order_no, "reason": "provider_unavailable"}, retry_after_seconds=5)
+
+
+def _is_over(attempt: AttemptRecord, now: dt.datetime) -> bool:
+    """The provider's own expiry lies PROOF_AGE or more behind: what it has just called unpaid stays so."""
+    order = orders.get_order(order_no=attempt.order_no)
+    expiry = schedule.provider_expiry(now=attempt.created_at, order_expires_at=order.expires_at or attempt.created_at)
+    return now >= expiry + PROOF_AGE
 
 
 def _mark_closed(attempt: AttemptRecord, code: str, now: dt.datetime) -> None:
@@ -112,17 +122,3 @@ def _is_booked(order: OrderRecord) -> bool:
         funds.get_journal(kind=kind, reference=order.order_no) is not None
         for kind in ("recharge", "freeze", "transfer")
     )
-
-
-def close_expired(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:
-    """Closes unpaid orders past their life; a provider without a certain answer is asked again next time."""
-    report = {"closed": 0, "paid": 0, "undecided": 0}
-    for order in orders.list_expired_orders(now=now, limit=limit):
-        try:
-            close_order(order_no=order.order_no, now=now)
-            report["closed"] += 1
-        except OrderAlreadyPaid:
-            report["paid"] += 1
-        except Busy:
-            report["undecided"] += 1
-    return report

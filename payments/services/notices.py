@@ -24,7 +24,7 @@ def handle(
     """
     received = notices.receive_notice(channel=channel, method=method, path=path, headers=headers, body=body, now=now)
     if received.already_processed:
-        return notices.success_answer(channel)
+        return notices.success_answer(channel, fact=received.fact)
     try:
         note = _act(received.fact, now)
     except NotFound:
@@ -41,7 +41,7 @@ def handle(
         notices.finish_notice(notice_id=received.notice_id, state="FAILED", note="amount mismatch", now=now)
         raise
     notices.finish_notice(notice_id=received.notice_id, state="PROCESSED", note=note, now=now)
-    return notices.success_answer(channel)
+    return notices.success_answer(channel, fact=received.fact)
 
 
 def _act(fact: NoticeFact, now: dt.datetime) -> str:
@@ -50,6 +50,8 @@ def _act(fact: NoticeFact, now: dt.datetime) -> str:
         if attempt.state in OPEN_ATTEMPT_STATES:
             refund_results.apply(refund_no=attempt.order_no, result=fact.result, now=now)
         return f"refund {fact.result.outcome.value}"
+    if fact.kind is not NoticeKind.PAYMENT:
+        raise NotFound({"number": fact.number[:64]})  # a payout: nothing here pays out, so the number is not ours
     attempt = orders.get_attempt(attempt_no=fact.number)
     if fact.result.outcome is not Outcome.SUCCESS:
         return f"payment {fact.result.outcome.value}: nothing to book"

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from werkzeug.wrappers import Request, Response
 
 from simulator import desk
 from simulator.books import Order
-from simulator.faults import ANSWER_FAULTS
+from simulator.credentials import Credentials
+from simulator.faults import ANSWER_FAULTS, Rule
 from simulator.wechat import fields, wire, words
-from simulator.wechat.codes import CODE_PREFIX, new_code
+from simulator.wechat.answers import REFUSALS, Answer, Failure, parameter_error
+from simulator.wechat.bill_desk import BillDesk
+from simulator.wechat.codes import CODE_PREFIX, new_code, new_prepay_id
+from simulator.wechat.transfers import Transfers
 from simulator.world import Channel, World
 
 NONCE_TTL_SECONDS = 2 * wire.WINDOW_SECONDS
 """A request older than the window is refused by its timestamp, so its nonce need not be kept longer."""
 ORDER_LIFE_SECONDS = 7 * 86_400.0
 """Of an order without time_expire."""
+H5_PATH = "cgi-bin/mmpayweb-bin/checkmweb"
+"""As at the real wx.tenpay.com; here it leads to the page of the order."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """`content` None: 204 without a body."""
-
-    status: int
-    content: Mapping[str, Any] | None
-
-
-class Failure(Exception):
-    """An answer with WeChat's `code` and `message`."""
-
-    def __init__(self, *, status: int, code: str, message: str, detail: Mapping[str, Any] | None = None) -> None:
-        self.answer = Answer(
-            status=status, content={"code": code, "message": message, **({"detail": detail} if detail else {})}
-        )
-        super().__init__(message)
-
-
-REFUSALS: Mapping[type[desk.Refused], tuple[int, str, str]] = {
-    desk.UnknownOrder: (404, "ORDER_NOT_EXIST", "订单不存在"),
-    desk.UnknownRefund: (404, "RESOURCE_NOT_EXISTS", "退款单不存在"),
-    desk.OrderPaid: (400, "ORDERPAID", "该订单已支付"),
-    desk.OrderClosed: (400, "ORDER_CLOSED", "该订单已关闭"),
-    desk.NumberReused: (400, "INVALID_REQUEST", "商户单号重复，且参数与首次请求不一致"),
-    desk.OrderNotPaid: (400, "INVALID_REQUEST", "订单未支付，不能退款"),
-    desk.TotalMismatch: (400, "INVALID_REQUEST", "订单金额与退款请求中的原订单金额不一致"),
-    desk.RefundTooLarge: (400, "INVALID_REQUEST", "累计退款金额大于支付金额"),
-    desk.RefundNotAllowed: (400, "INVALID_REQUEST", "退款次数或期限超出限制"),
-}
+UNDOCUMENTED = "MCH_POLICY_20261123"
+"""An error code that no document lists."""
 
 
 class Api:
@@ -59,13 +39,23 @@ class Api:
     def __init__(self, *, world: World, channel: Channel) -> None:
         self._world = world
         self._channel = channel
-        self._actions = {
-            "native": self._native,
+        transfers = Transfers(world=world, channel_name=channel.name)
+        self._bills = BillDesk(world=world, channel_name=channel.name)
+        self._actions: Mapping[str, Callable[..., Answer]] = {
+            "native": functools.partial(self._prepay, scene="native"),
+            "jsapi": functools.partial(self._prepay, scene="jsapi"),
+            "h5": functools.partial(self._prepay, scene="h5"),
             "query": self._query,
             "query_by_id": self._query,
             "close": self._close,
             "refund": self._refund,
             "refund_query": self._query_refund,
+            "transfer": transfers.place,
+            "transfer_query": transfers.query,
+            "transfer_query_by_id": transfers.query,
+            "transfer_cancel": transfers.cancel,
+            "trade_bill": self._bills.ask_trade,
+            "fund_flow_bill": self._bills.ask_fund_flow,
         }
 
     def handle(self, *, action: str, request: Request, arguments: Mapping[str, Any]) -> Response:
@@ -74,23 +64,52 @@ class Api:
             self._verify(request=request, body=body)
         except Failure as failure:
             return self._sign(failure.answer)
-        if action not in self._actions:
+        if action not in self._actions and action != "bill_download":
             return self._sign(_unserved(action))
-        operation = "query" if action == "query_by_id" else action
         struck = self._world.faults.draw(
             among=ANSWER_FAULTS,
             channel=self._channel.name,
-            operation=operation,
-            attempt_no=_attempt_no(body=body, arguments=arguments),
+            operation=action.removesuffix("_by_id"),
+            attempt_no=_number(request=request, body=body, arguments=arguments),
         )
+        if "timeout_before_effect" in struck:
+            self._world.stopping.wait(struck["timeout_before_effect"].delay)
+            return self._sign(_system_error())
         if "system_error_not_done" in struck:
             return self._sign(_system_error())
+        if "unknown_code_not_done" in struck:
+            return self._sign(_undocumented())
+        if action == "bill_download":
+            response = self._download(request)
+        else:
+            response = self._answer(action=action, request=request, body=body, arguments=arguments, struck=struck)
+        if "timeout_after_effect" in struck:
+            self._world.stopping.wait(struck["timeout_after_effect"].delay)
+        return response
+
+    def _answer(
+        self,
+        *,
+        action: str,
+        request: Request,
+        body: bytes,
+        arguments: Mapping[str, Any],
+        struck: Mapping[str, Rule],
+    ) -> Response:
         answer = self._act(action=action, request=request, body=body, arguments=arguments)
         if "system_error_but_done" in struck:
             answer = _system_error()
-        if "timeout_after_effect" in struck:
-            self._world.stopping.wait(struck["timeout_after_effect"].delay)
-        return self._sign(answer, is_forged="response_bad_signature" in struck)
+        if "unknown_code_but_done" in struck:
+            answer = _undocumented()
+        return self._sign(answer, is_forged="response_bad_signature" in struck, is_cut="response_malformed" in struck)
+
+    def _download(self, request: Request) -> Response:
+        """The only answer that is not signed: the file's hash is in the signed answer before."""
+        file = self._bills.fetch(request.args.get("token", ""))
+        if file is None:
+            failure = Failure(status=400, code="INVALID_REQUEST", message="下载地址已失效，请重新申请账单")
+            return self._sign(failure.answer)
+        return Response(file, content_type="application/octet-stream")
 
     def _act(self, *, action: str, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
         try:
@@ -98,7 +117,7 @@ class Api:
         except Failure as failure:
             return failure.answer
         except fields.ParameterInvalid as error:
-            return _parameter_error(field=error.field, issue=str(error)).answer
+            return parameter_error(field=error.field, issue=str(error)).answer
         except desk.Refused as refusal:
             status, code, message = REFUSALS[type(refusal)]
             return Answer(status=status, content={"code": code, "message": message})
@@ -126,8 +145,10 @@ class Api:
         if not self._world.books.use_nonce(nonce=given.nonce_str, now=now, ttl_seconds=NONCE_TTL_SECONDS):
             raise _sign_error("nonce_str 重复")
 
-    def _sign(self, answer: Answer, *, is_forged: bool = False) -> Response:
+    def _sign(self, answer: Answer, *, is_forged: bool = False, is_cut: bool = False) -> Response:
         body = b"" if answer.content is None else json.dumps(answer.content, ensure_ascii=False).encode()
+        if is_cut:
+            body = body[: len(body) // 2].decode("utf-8", "ignore").encode()
         credentials = self._world.credentials
         headers = wire.sealed_headers(
             key=credentials.platform_private_key,
@@ -146,9 +167,9 @@ class Api:
 
     # --- Actions ----------------------------------------------------------------------------------------------------
 
-    def _native(self, *, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
-        parameters = fields.read_body(body)
-        asked = fields.read_native(parameters)
+    def _prepay(self, *, request: Request, body: bytes, arguments: Mapping[str, Any], scene: str) -> Answer:
+        content = fields.read_body(body)
+        asked = fields.read_prepay(content, scene=scene)
         self._check_mchid(asked.mchid)
         if asked.appid != self._world.credentials.appid:
             raise Failure(status=400, code="APPID_MCHID_NOT_MATCH", message="appid和mch_id不匹配，请检查后再试")
@@ -161,15 +182,19 @@ class Api:
             wanted=desk.OrderRequest(
                 channel=self._channel.name,
                 attempt_no=asked.out_trade_no,
-                code=new_code(),
+                code=new_code() if scene == "native" else new_prepay_id(now=now),
                 subject=asked.description,
                 amount_fen=asked.total_fen,
                 notify_url=asked.notify_url,
-                parameters=parameters,
+                parameters={**content, words.SCENE_FIELD: scene},
                 expires_at=now + ORDER_LIFE_SECONDS if asked.expires_at is None else asked.expires_at,
             ),
         )
-        return Answer(status=200, content={"code_url": order.code})
+        if scene == "native":
+            return Answer(status=200, content={"code_url": order.code})
+        if scene == "jsapi":
+            return Answer(status=200, content={"prepay_id": order.code})
+        return Answer(status=200, content={"h5_url": f"{request.host_url}{H5_PATH}?prepay_id={order.code}"})
 
     def _query(self, *, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
         self._check_mchid(request.args.get("mchid", ""))
@@ -220,23 +245,49 @@ class Api:
 
     def _check_mchid(self, mchid: str) -> None:
         if mchid != self._world.credentials.mchid:
-            raise _parameter_error(field="mchid", issue="商户号与签名的商户号不一致")
+            raise parameter_error(field="mchid", issue="商户号与签名的商户号不一致")
 
 
-def code_of(payment: Mapping[str, Any]) -> str | None:
-    """The scanned text of api.md's native `payment`."""
-    code = payment.get("code_url") if payment.get("kind") == "code_url" else None
-    return code if isinstance(code, str) and code.startswith(CODE_PREFIX) else None
+def code_of(payment: Mapping[str, Any], *, credentials: Credentials) -> str | None:
+    """The code in api.md's `payment`: scanned (native), opened (h5), or handed to the client signed (jsapi)."""
+    kind = payment.get("kind")
+    if kind == "code_url":
+        code = payment.get("code_url")
+        return code if isinstance(code, str) and code.startswith(CODE_PREFIX) else None
+    if kind == "redirect":
+        url = payment.get("url")
+        parts = urlsplit(url) if isinstance(url, str) else None
+        is_ours = parts is not None and parts.path == f"/{H5_PATH}"
+        return parse_qs(parts.query).get("prepay_id", [""])[0] or None if parts is not None and is_ours else None
+    return _jsapi_code(payment, credentials=credentials) if kind == "jsapi" else None
 
 
-def _attempt_no(*, body: bytes, arguments: Mapping[str, Any]) -> str | None:
-    """Which attempt fault rules match; None when the request names none."""
-    if "attempt_no" in arguments:
-        return str(arguments["attempt_no"])
+def _jsapi_code(payment: Mapping[str, Any], *, credentials: Credentials) -> str | None:
+    """None unless the client would open it: the merchant's paySign over appId, timeStamp, nonceStr and package."""
+    names = ("appId", "timeStamp", "nonceStr", "package", "signType", "paySign")
+    values = [payment.get(name) for name in names]
+    if not all(isinstance(value, str) and value for value in values):
+        return None
+    app_id, timestamp, nonce, package, sign_type, signature = map(str, values)
+    message = f"{app_id}\n{timestamp}\n{nonce}\n{package}\n".encode()
+    is_right = app_id == credentials.appid and sign_type == "RSA" and package.startswith("prepay_id=")
+    if not is_right or not wire.is_signed(key=credentials.merchant_public_key, message=message, signature=signature):
+        return None
+    return package.removeprefix("prepay_id=")
+
+
+def _number(*, request: Request, body: bytes, arguments: Mapping[str, Any]) -> str | None:
+    """Which attempt, payout or day fault rules match; None when the request names none."""
+    for name in ("attempt_no", "payout_no"):
+        if name in arguments:
+            return str(arguments[name])
+    if "bill_date" in request.args:
+        return request.args["bill_date"]
     try:
-        number = fields.read_body(body).get("out_trade_no")
+        content = fields.read_body(body)
     except fields.ParameterInvalid:
         return None
+    number = content.get("out_trade_no", content.get("out_bill_no"))
     return number if isinstance(number, str) else None
 
 
@@ -251,11 +302,9 @@ def _system_error() -> Answer:
     return Answer(status=500, content={"code": "SYSTEM_ERROR", "message": "系统错误，请使用相同参数重试"})
 
 
+def _undocumented() -> Answer:
+    return Answer(status=400, content={"code": UNDOCUMENTED, "message": "请求被拒绝"})
+
+
 def _sign_error(issue: str) -> Failure:
     return Failure(status=401, code="SIGN_ERROR", message=issue, detail={"issue": "sign not match"})
-
-
-def _parameter_error(*, field: str, issue: str) -> Failure:
-    return Failure(
-        status=400, code="PARAM_ERROR", message=f"参数错误：{issue}", detail={"field": field, "issue": issue}
-    )

@@ -6,7 +6,7 @@ import datetime as dt
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,11 @@ from urllib.parse import urlsplit
 MAX_AMOUNT_FEN = 100_000_000_00
 """100 million yuan; more than any limit of a real merchant."""
 MAX_BODY_BYTES = 64 * 1024
+MIN_TRANSFER_FEN = 10
+NAME_REQUIRED_FEN = 2000_00
+NAME_ALLOWED_FEN = 30
+MAX_REMARK_LENGTH = 32
+_OUT_BILL_NO = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
 _OUT_TRADE_NO = re.compile(r"[0-9A-Za-z_\-|*]{6,32}", re.ASCII)
 _OUT_REFUND_NO = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -28,8 +33,8 @@ class ParameterInvalid(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Native:
-    """A checked native request. `expires_at`: seconds since 1970, None when the merchant left it out."""
+class Prepay:
+    """A checked native, jsapi or h5 request. `expires_at`: seconds since 1970, None when it was left out."""
 
     appid: str
     mchid: str
@@ -52,6 +57,21 @@ class RefundFields:
     notify_url: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A checked transfer request; `name` decrypted, "" when it was left out. `notify_url` may be empty."""
+
+    appid: str
+    out_bill_no: str
+    scene_id: str
+    openid: str
+    name: str
+    amount_fen: int
+    remark: str
+    notify_url: str
+    report: tuple[tuple[str, str], ...]
+
+
 def read_body(content: bytes) -> dict[str, Any]:
     """A JSON object."""
     if len(content) > MAX_BODY_BYTES:
@@ -65,10 +85,19 @@ def read_body(content: bytes) -> dict[str, Any]:
     return body
 
 
-def read_native(body: Mapping[str, Any]) -> Native:
+def read_prepay(body: Mapping[str, Any], *, scene: str) -> Prepay:
+    """`scene`: native, jsapi (the payer's openid is needed) or h5 (the payer's address and the kind of page are)."""
+    if scene == "jsapi":
+        _text(_part(body, "payer"), "openid", maximum_bytes=128, at="/body/payer")
+    elif scene == "h5":
+        info = _part(body, "scene_info")
+        _text(info, "payer_client_ip", maximum_bytes=45, at="/body/scene_info")
+        kind = _text(_part(info, "h5_info", at="/body/scene_info"), "type", maximum_bytes=32, at="/body/scene_info")
+        if kind not in ("iOS", "Android", "Wap"):
+            raise ParameterInvalid(field="/body/scene_info/h5_info/type", issue="必须是 iOS、Android 或 Wap")
     total = _amount(body, "total")
     _text(body, "attach", maximum_bytes=128, is_required=False)
-    return Native(
+    return Prepay(
         appid=_text(body, "appid", maximum_bytes=32),
         mchid=_text(body, "mchid", maximum_bytes=32),
         description=_text(body, "description", maximum_bytes=127),
@@ -100,18 +129,66 @@ def read_close(body: Mapping[str, Any]) -> str:
     return _text(body, "mchid", maximum_bytes=32)
 
 
-def _text(body: Mapping[str, Any], name: str, *, maximum_bytes: int, is_required: bool = True) -> str:
+def read_transfer(body: Mapping[str, Any], *, decrypt: Callable[[str], str]) -> Transfer:
+    """`decrypt` raises ValueError. The name must be there from NAME_REQUIRED_FEN on, and must not below 0.3 yuan."""
+    amount_fen = body.get("transfer_amount")
+    if type(amount_fen) is not int or not MIN_TRANSFER_FEN <= amount_fen <= MAX_AMOUNT_FEN:
+        raise ParameterInvalid(field="/body/transfer_amount", issue="必须是整数，单位为分，单笔不低于 0.1 元")
+    remark = _text(body, "transfer_remark", maximum_bytes=4 * MAX_REMARK_LENGTH)
+    if len(remark) > MAX_REMARK_LENGTH:
+        raise ParameterInvalid(field="/body/transfer_remark", issue=f"超过 {MAX_REMARK_LENGTH} 个字符")
+    sealed = _text(body, "user_name", maximum_bytes=1024, is_required=False)
+    try:
+        name = decrypt(sealed) if sealed else ""
+    except ValueError as error:
+        raise ParameterInvalid(field="/body/user_name", issue="解密失败") from error
+    if (amount_fen >= NAME_REQUIRED_FEN and not name) or (amount_fen < NAME_ALLOWED_FEN and name):
+        raise ParameterInvalid(field="/body/user_name", issue="2,000 元起必须传入姓名，0.3 元以下不能传入")
+    return Transfer(
+        appid=_text(body, "appid", maximum_bytes=32),
+        out_bill_no=_number(body, "out_bill_no", _OUT_BILL_NO),
+        scene_id=_text(body, "transfer_scene_id", maximum_bytes=36),
+        openid=_text(body, "openid", maximum_bytes=64),
+        name=name,
+        amount_fen=amount_fen,
+        remark=remark,
+        notify_url=_url(body, is_required=False),
+        report=_report(body),
+    )
+
+
+def _report(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    infos = body.get("transfer_scene_report_infos")
+    if not isinstance(infos, list) or not all(isinstance(info, dict) for info in infos):
+        raise ParameterInvalid(field="/body/transfer_scene_report_infos", issue="需传入转账场景报备信息，请检查")
+    at = "/body/transfer_scene_report_infos"
+    return tuple(
+        (_text(info, "info_type", maximum_bytes=60, at=at), _text(info, "info_content", maximum_bytes=128, at=at))
+        for info in infos
+    )
+
+
+def _part(body: Mapping[str, Any], name: str, *, at: str = "/body") -> Mapping[str, Any]:
+    part = body.get(name)
+    if not isinstance(part, dict):
+        raise ParameterInvalid(field=f"{at}/{name}", issue="必填，且必须是对象")
+    return part
+
+
+def _text(
+    body: Mapping[str, Any], name: str, *, maximum_bytes: int, is_required: bool = True, at: str = "/body"
+) -> str:
     value = body.get(name)
     if value is None and not is_required:
         return ""
     if not isinstance(value, str) or (is_required and not value.strip()):
-        raise ParameterInvalid(field=f"/body/{name}", issue="必填，且必须是非空字符串")
+        raise ParameterInvalid(field=f"{at}/{name}", issue="必填，且必须是非空字符串")
     try:
         length_bytes = len(value.encode())
     except UnicodeEncodeError as error:
-        raise ParameterInvalid(field=f"/body/{name}", issue="不是合法的 UTF-8") from error
+        raise ParameterInvalid(field=f"{at}/{name}", issue="不是合法的 UTF-8") from error
     if length_bytes > maximum_bytes:
-        raise ParameterInvalid(field=f"/body/{name}", issue=f"超过 {maximum_bytes} 字节")
+        raise ParameterInvalid(field=f"{at}/{name}", issue=f"超过 {maximum_bytes} 字节")
     return value
 
 

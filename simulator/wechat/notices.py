@@ -24,7 +24,10 @@ SUMMARIES = {
     "REFUND.SUCCESS": "退款成功",
     "REFUND.ABNORMAL": "退款异常",
     "REFUND.CLOSED": "退款关闭",
+    "MCHTRANSFER.BILL.FINISHED": "商家转账单据终态通知",
 }
+ORIGINAL_TYPES = {"TRANSACTION": "transaction", "REFUND": "refund", "MCHTRANSFER": "mch_payment"}
+"""By the first word of the event."""
 
 
 def compose(*, world: World, notice: Notice, mode: str) -> OutgoingMessage:
@@ -49,7 +52,8 @@ def compose(*, world: World, notice: Notice, mode: str) -> OutgoingMessage:
 
 
 def _body(*, world: World, notice: Notice, content: Mapping[str, Any]) -> bytes:
-    original_type = "refund" if notice.refund_no else "transaction"
+    original_type = ORIGINAL_TYPES[notice.event.partition(".")[0]]
+    associated_data = "" if original_type == "mch_payment" else original_type
     nonce = "".join(secrets.choice(_NONCE_LETTERS) for _ in range(NONCE_LENGTH))
     plain = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     envelope = {
@@ -62,9 +66,9 @@ def _body(*, world: World, notice: Notice, content: Mapping[str, Any]) -> bytes:
             "original_type": original_type,
             "algorithm": ALGORITHM,
             "ciphertext": wire.encrypt_resource(
-                apiv3_key=world.credentials.apiv3_key, nonce=nonce, associated_data=original_type, plain=plain
+                apiv3_key=world.credentials.apiv3_key, nonce=nonce, associated_data=associated_data, plain=plain
             ),
-            "associated_data": original_type,
+            "associated_data": associated_data,
             "nonce": nonce,
         },
     }
@@ -74,6 +78,9 @@ def _body(*, world: World, notice: Notice, content: Mapping[str, Any]) -> bytes:
 def _with_other_amount(content: Mapping[str, Any]) -> dict[str, Any]:
     """One fen more, wherever the message says how much moved."""
     changed = copy.deepcopy(dict(content))
+    if "transfer_amount" in changed:
+        changed["transfer_amount"] += 1
+        return changed
     amount = changed["amount"]
     for name in ("refund", "payer_refund") if "refund" in amount else ("total", "payer_total"):
         amount[name] += 1

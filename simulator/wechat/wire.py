@@ -13,10 +13,10 @@ import secrets
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 WINDOW_SECONDS = 300
@@ -102,6 +102,12 @@ def sealed_headers(*, key: RSAPrivateKey, serial: str, timestamp: int, body: byt
         "Wechatpay-Signature-Type": SCHEME,
         "Request-ID": f"08{secrets.token_hex(20).upper()}-0",
     }
+
+
+def decrypt_field(*, key: RSAPrivateKey, sealed: str) -> str:
+    """A field that the merchant encrypted with our public key: RSA-OAEP with SHA-1, base64. ValueError."""
+    plain = key.decrypt(base64.b64decode(sealed, validate=True), OAEP(MGF1(SHA1()), SHA1(), None))  # noqa: S303
+    return plain.decode("utf-8")
 
 
 def encrypt_resource(*, apiv3_key: str, nonce: str, associated_data: str, plain: bytes) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.books import Order, Refund
+from simulator.books import Order, Payout, Refund
 from simulator.clock import rfc3339
 from simulator.credentials import Credentials
 
 CURRENCY = "CNY"
 BANK_TYPE = "OTHERS"
-TRADE_TYPE = "NATIVE"
+SCENE_FIELD = "simulator/scene"
+"""Among an order's parameters: the endpoint that placed it. No merchant can send such a name by chance."""
+TRADE_TYPES = {"native": "NATIVE", "jsapi": "JSAPI", "h5": "MWEB"}
+"""`trade_type` of a query, by the scene the order was placed in."""
 RECEIVED_ACCOUNT = "支付用户零钱"
 """Where a refund arrives: the payer's balance."""
 STATE_WORDS = {"SUCCESS": "支付成功", "NOTPAY": "订单未支付", "CLOSED": "订单已关闭", "REFUND": "转入退款"}
@@ -21,6 +24,15 @@ def trade_state(*, order: Order, refunds: list[Refund]) -> str:
     if order.state != "PAID":
         return {"OPEN": "NOTPAY", "CLOSED": "CLOSED"}[order.state]
     return "REFUND" if any(refund.state != "CLOSED" for refund in refunds) else "SUCCESS"
+
+
+def scene(order: Order) -> str:
+    """native, jsapi or h5."""
+    return str(order.parameters.get(SCENE_FIELD, "native"))
+
+
+def trade_type(order: Order) -> str:
+    return TRADE_TYPES[scene(order)]
 
 
 def transaction(*, credentials: Credentials, order: Order, refunds: list[Refund]) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def transaction(*, credentials: Credentials, order: Order, refunds: list[Refund]
     return {
         **common,
         "transaction_id": order.transaction_id,
-        "trade_type": TRADE_TYPE,
+        "trade_type": trade_type(order),
         "bank_type": BANK_TYPE,
         "success_time": rfc3339(order.paid_at),
         "payer": {"openid": order.payer},
@@ -50,6 +62,77 @@ def transaction(*, credentials: Credentials, order: Order, refunds: list[Refund]
             "payer_currency": CURRENCY,
         },
     }
+
+
+def transfer_state(payout: Payout) -> str:
+    """A returned transfer is shown as failed, with its own reason: WeChat has no word for it."""
+    return {
+        "WAITING": "WAIT_USER_CONFIRM",
+        "PROCESSING": "TRANSFERING",
+        "CANCELLING": "CANCELING",
+        "SUCCESS": "SUCCESS",
+        "FAILED": "FAIL",
+        "CANCELLED": "CANCELLED",
+        "RETURNED": "FAIL",
+    }[payout.state]
+
+
+def transfer_answer(payout: Payout) -> dict[str, Any]:
+    """The object of 发起转账: `package_info` only while the payee has not confirmed."""
+    answer = {
+        "out_bill_no": payout.payout_no,
+        "transfer_bill_no": payout.payout_id,
+        "create_time": rfc3339(payout.created_at),
+        "state": transfer_state(payout),
+    }
+    if payout.state == "WAITING":
+        answer["package_info"] = payout.code
+    return {**answer, **_fail_reason(payout)}
+
+
+def transfer_cancel_answer(payout: Payout) -> dict[str, Any]:
+    return {
+        "out_bill_no": payout.payout_no,
+        "transfer_bill_no": payout.payout_id,
+        "state": transfer_state(payout),
+        "update_time": rfc3339(payout.updated_at),
+    }
+
+
+def transfer(*, credentials: Credentials, payout: Payout) -> dict[str, Any]:
+    """The object of the query; the merchant's number is called `mch_id` here."""
+    return {
+        "mch_id": credentials.mchid,
+        "out_bill_no": payout.payout_no,
+        "transfer_bill_no": payout.payout_id,
+        "appid": credentials.appid,
+        "state": transfer_state(payout),
+        "transfer_amount": payout.amount_fen,
+        "transfer_remark": payout.remark,
+        "openid": payout.account,
+        "create_time": rfc3339(payout.created_at),
+        "update_time": rfc3339(payout.updated_at),
+        **_fail_reason(payout),
+    }
+
+
+def transfer_notice(*, credentials: Credentials, payout: Payout) -> dict[str, Any]:
+    """The object inside MCHTRANSFER.BILL.FINISHED; the merchant's number is called `mchid` here."""
+    return {
+        "mchid": credentials.mchid,
+        "out_bill_no": payout.payout_no,
+        "transfer_bill_no": payout.payout_id,
+        "state": transfer_state(payout),
+        "transfer_amount": payout.amount_fen,
+        "openid": payout.account,
+        "create_time": rfc3339(payout.created_at),
+        "update_time": rfc3339(payout.updated_at),
+        **_fail_reason(payout),
+    }
+
+
+def _fail_reason(payout: Payout) -> dict[str, str]:
+    return {"fail_reason": payout.reason} if payout.reason else {}
 
 
 def refund_answer(*, order: Order, refund: Refund) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def running_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provi
 @pytest.fixture
 def provider(running_provider: Provider) -> Provider:
     running_provider.reply = Reply()
+    running_provider.replies.clear()
     running_provider.seen.clear()
     return running_provider
 

@@ -27,6 +27,8 @@ MCHID = "1900000001"
 APPID = "wx0123456789abcdef"
 SERIAL = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 PUBLIC_KEY_ID = "PUB_KEY_ID_0119000000012026112300000001"
+SCENE_ID = "1005"
+REPORT = [{"info_type": "岗位类型", "info_content": "员工"}, {"info_type": "报酬说明", "info_content": "提现"}]
 APIV3_KEY = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -58,15 +60,21 @@ class SeenRequest:
 
 @dataclass
 class Reply:
-    """`status`, JSON `data` (or raw `text`); `signature`: right, wrong, or none; `delay_seconds` before answering."""
+    """`status`, JSON `data` (or raw `text`, or `content` that is no JSON); `signature`: right, wrong, or none.
+
+    `delay_seconds` before answering.
+    """
 
     status: int = 200
     data: Any = None
     text: str | None = None
+    content: bytes | None = None
     signature: str = "right"
     delay_seconds: float = 0.0
 
     def body(self) -> bytes:
+        if self.content is not None:
+            return self.content
         if self.text is not None:
             return self.text.encode()
         return b"" if self.data is None else json.dumps(self.data, ensure_ascii=False).encode()
@@ -74,12 +82,16 @@ class Reply:
 
 @dataclass
 class Provider:
-    """Both parties' keys, and the server. `reply` is given to every request; requests are kept in `seen`."""
+    """Both parties' keys, and the server. Requests are kept in `seen`.
+
+    `replies` are given one by one, then `reply` to every request.
+    """
 
     directory: Path
     merchant_key: rsa.RSAPrivateKey
     platform_key: rsa.RSAPrivateKey
     reply: Reply = field(default_factory=Reply)
+    replies: list[Reply] = field(default_factory=list)
     seen: list[SeenRequest] = field(default_factory=list)
     url: str = ""
     _server: ThreadingHTTPServer | None = None
@@ -103,6 +115,8 @@ class Provider:
                     "apiv3_key": APIV3_KEY,
                     "platform_public_key_id": PUBLIC_KEY_ID,
                     "platform_public_key_file": "platform.pem",
+                    "transfer_scene_id": SCENE_ID,
+                    "transfer_scene_report_infos": REPORT,
                 }
             ),
             encoding="utf-8",
@@ -192,7 +206,7 @@ class Provider:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         self.seen.append(SeenRequest(handler.command, handler.path, dict(handler.headers.items()), body))
-        reply = self.reply
+        reply = self.replies.pop(0) if self.replies else self.reply
         time.sleep(reply.delay_seconds)
         content = reply.body()
         headers = {} if reply.signature == "none" else self.signed_headers(content)
@@ -200,7 +214,8 @@ class Provider:
             headers["Wechatpay-Signature"] = sign(self.merchant_key, b"something else")
         try:
             handler.send_response(reply.status)
-            for name, value in {**headers, "Content-Type": "application/json; charset=utf-8"}.items():
+            kind = "application/json; charset=utf-8" if reply.content is None else "application/octet-stream"
+            for name, value in {**headers, "Content-Type": kind}.items():
                 handler.send_header(name, value)
             if reply.status != 204:
                 handler.send_header("Content-Length", str(len(content)))
@@ -270,3 +285,26 @@ def refund_notice_data(**changes: Any) -> dict[str, Any]:
         "amount": {"total": 8888, "refund": 3000, "payer_total": 8888, "payer_refund": 3000},
         **changes,
     }
+
+
+def transfer_data(**changes: Any) -> dict[str, Any]:
+    """A transfer as the query answers it."""
+    return {
+        "mch_id": MCHID,
+        "appid": APPID,
+        "out_bill_no": "WD100010001202611231000000010003",
+        "transfer_bill_no": "1330000071100999991182020050700019480001",
+        "state": "SUCCESS",
+        "transfer_amount": 5000,
+        "transfer_remark": "提现",
+        "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
+        "create_time": "2026-11-23T12:00:00+08:00",
+        "update_time": "2026-11-23T12:00:09+08:00",
+        **changes,
+    }
+
+
+def transfer_notice_data(**changes: Any) -> dict[str, Any]:
+    """A transfer as its notice carries it: `mchid`, no appid."""
+    data = {name: value for name, value in transfer_data().items() if name not in ("mch_id", "appid")}
+    return {**data, "mchid": MCHID, **changes}

@@ -27,7 +27,7 @@ def wechat(provider: Provider, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("channel", ["alipay", "kuaiqian", "wallet", "", "WECHAT"])
+@pytest.mark.parametrize("channel", ["wallet", "", "WECHAT", "Alipay"])
 def test_a_channel_that_does_not_exist_is_refused(provider: Provider, channel: str) -> None:
     with override_settings(WECHAT=wechat(provider)):
         for ask in (registry.adapter, registry.answers):

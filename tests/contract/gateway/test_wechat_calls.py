@@ -12,6 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from gateway.adapters import wechat
 from gateway.adapters.wechat import WechatAdapter, WechatConfig
+from gateway.adapters.wechat import client as client_module
 from gateway.ports import Outcome, PrepayRequest, RefundRequest, Result
 from tests.contract.gateway.provider import APPID, MCHID, Provider, Reply, refund_data, transaction_data
 
@@ -420,8 +421,8 @@ def test_the_sdk_still_keeps_its_address_where_the_adapter_sets_it(provider: Pro
     )
     client = wechat.build_client(config, credentials)
     assert client._core._gate_way == "http://127.0.0.1:9"
-    untouched = wechat.WeChatPay(
-        wechatpay_type=wechat.WeChatPayType.NATIVE,
+    untouched = client_module.WeChatPay(
+        wechatpay_type=client_module.WeChatPayType.NATIVE,
         mchid=credentials.mchid,
         private_key=credentials.merchant_private_key,
         cert_serial_no=credentials.merchant_serial_no,
@@ -438,7 +439,7 @@ def test_building_fails_when_the_attribute_is_gone(provider: Provider, monkeypat
         def __init__(self, **kwargs: Any) -> None:
             self._core = object()
 
-    monkeypatch.setattr(wechat, "WeChatPay", Renamed)
+    monkeypatch.setattr(client_module, "WeChatPay", Renamed)
     config = WechatConfig(
         base_url="http://127.0.0.1:9",
         credentials_file=str(provider.credentials_file),

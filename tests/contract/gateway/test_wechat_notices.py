@@ -207,7 +207,7 @@ def test_a_signed_refund_that_is_not_ours_or_not_as_documented_is_refused(
 @pytest.mark.parametrize(
     ("envelope", "resource", "reason"),
     [
-        ({"event_type": "MCHTRANSFER.BILL.FINISHED"}, {}, "event_type_unknown"),
+        ({"event_type": "MCHTRANSFER.BATCH.FINISHED"}, {}, "event_type_unknown"),
         ({"event_type": None}, {}, "event_type_missing"),
         ({"id": ""}, {}, "id_missing"),
         ({"id": "x" * 65}, {}, "event_id_malformed"),

@@ -209,21 +209,53 @@ class TestCalls:
         again = adapter.prepay(prepay_request(attempt_no, receiver, amount_fen=9999))
         assert (again.outcome, again.code, again.payment) == (Outcome.UNKNOWN, "invalid_request", None)
 
-    def test_a_provider_that_refuses_the_product_fails_the_prepay(
+    def test_a_provider_that_refuses_the_request_fails_the_prepay(
         self, adapter: WechatAdapter, receiver: Receiver
     ) -> None:
-        declined = adapter.prepay(prepay_request(fresh_number(), receiver, scene="h5", payer_ip="192.0.2.7"))
-        assert (declined.outcome, declined.code) == (Outcome.FAILED, "no_auth")
+        request = prepay_request(fresh_number(), receiver, notify_url=f"{receiver.url}?query=1")
+        declined = adapter.prepay(request)
+        assert (declined.outcome, declined.code) == (Outcome.FAILED, "param_error")
+
+    @pytest.mark.parametrize(
+        ("scene", "more", "kind"),
+        [
+            ("jsapi", {"payer_id": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"}, "jsapi"),
+            ("h5", {"payer_ip": "192.0.2.7"}, "redirect"),
+        ],
+    )
+    def test_other_scenes_are_prepared_and_paid(
+        self, adapter: WechatAdapter, base_url: str, receiver: Receiver, scene: str, more: dict[str, Any], kind: str
+    ) -> None:
+        number = fresh_number()
+        prepared = adapter.prepay(prepay_request(number, receiver, scene=scene, **more))
+        assert prepared.outcome is Outcome.SUCCESS
+        assert prepared.payment is not None
+        assert prepared.payment["kind"] == kind
+        pay(base_url, prepared)
+        fact = adapter.read_notice(headers=receiver.wait(1)[0][0], body=receiver.wait(1)[0][1], now=clock.now())
+        assert (fact.kind, fact.number, fact.result.outcome) == (NoticeKind.PAYMENT, number, Outcome.SUCCESS)
+
+    def test_the_client_of_jsapi_refuses_parameters_with_another_signature(
+        self, adapter: WechatAdapter, base_url: str, receiver: Receiver
+    ) -> None:
+        number = fresh_number()
+        prepared = adapter.prepay(prepay_request(number, receiver, scene="jsapi", payer_id="oUpF8uMuAJO_M2pxb1Q9z"))
+        assert prepared.payment is not None
+        falsified = {**prepared.payment, "nonceStr": "another"}
+        answer = requests.post(f"{base_url}/_sim/pay", json={"payment": falsified}, timeout=5)
+        assert answer.status_code == 400
+        assert adapter.query(attempt_no=number).outcome is Outcome.PENDING
 
     def test_close_then_query_says_closed_for_ever(self, adapter: WechatAdapter, receiver: Receiver) -> None:
         attempt_no = fresh_number()
-        adapter.prepay(prepay_request(attempt_no, receiver))
+        request = prepay_request(attempt_no, receiver)
+        adapter.prepay(request)
         assert adapter.close(attempt_no=attempt_no) == Result(outcome=Outcome.SUCCESS, code="closed")
         closed = adapter.query(attempt_no=attempt_no)
         assert (closed.outcome, closed.code) == (Outcome.FAILED, "closed")
         again = adapter.close(attempt_no=attempt_no)
         assert (again.outcome, again.code) == (Outcome.UNKNOWN, "order_closed")
-        prepared = adapter.prepay(prepay_request(attempt_no, receiver))
+        prepared = adapter.prepay(request)
         assert (prepared.outcome, prepared.code, prepared.payment) == (Outcome.FAILED, "order_closed", None)
 
     def test_a_paid_order_cannot_be_closed(self, adapter: WechatAdapter, base_url: str, receiver: Receiver) -> None:

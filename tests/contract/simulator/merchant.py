@@ -24,7 +24,7 @@ from wechatpayv3 import WeChatPay, WeChatPayType
 WAIT_SECONDS = 5.0
 
 
-def credentials(directory: Path) -> dict[str, str]:
+def credentials(directory: Path) -> dict[str, Any]:
     return json.loads((directory / "credentials.json").read_text())
 
 
@@ -157,6 +157,47 @@ class Merchant:
     def query_refund(self, refund_no: str) -> tuple[int, dict[str, Any]]:
         status, text = self.sdk.query_refund(refund_no)
         return status, json.loads(text)
+
+    def transfer(self, payout_no: str, amount: int = 100, **more: Any) -> tuple[int, dict[str, Any]]:
+        status, text = self.sdk.mch_transfer_bills(
+            **{
+                "out_bill_no": payout_no,
+                "transfer_scene_id": self.held["transfer_scene_id"],
+                "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
+                "transfer_amount": amount,
+                "transfer_remark": "提现",
+                "transfer_scene_report_infos": self.held["transfer_scene_report_infos"],
+                "notify_url": f"{self.receiver.url}/notify/wechat/payout",
+                **more,
+            }
+        )
+        return status, json.loads(text)
+
+    def query_transfer(self, payout_no: str) -> tuple[int, dict[str, Any]]:
+        status, text = self.sdk.mch_transfer_bills_query(out_bill_no=payout_no)
+        return status, json.loads(text)
+
+    def cancel_transfer(self, payout_no: str) -> tuple[int, dict[str, Any]]:
+        status, text = self.sdk.mch_transfer_bills_cancel(payout_no)
+        return status, json.loads(text)
+
+    def confirm(self, package: str, status: int = 200) -> dict[str, Any]:
+        payment = {
+            "kind": "confirm",
+            "mchId": self.held["mchid"],
+            "appId": self.held["appid"],
+            "package": package,
+        }
+        return self.control("POST", "pay", {"payment": payment}, status=status)
+
+    def wait_transfer(self, payout_no: str, state: str) -> dict[str, Any]:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            _, answer = self.query_transfer(payout_no)
+            if answer["state"] == state:
+                return answer
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.02)
 
     def open(self, received: Received) -> Any:
         return self.sdk.callback(received.headers, received.body)

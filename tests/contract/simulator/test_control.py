@@ -193,7 +193,15 @@ def test_books_by_day(merchant: Merchant) -> None:
             "state": "SUCCESS",
         }
     ]
-    assert books["totals"] == {"paid_count": 1, "paid_fen": 100, "refunded_count": 1, "refunded_fen": 30}
+    assert books["payouts"] == []
+    assert books["totals"] == {
+        "paid_count": 1,
+        "paid_fen": 100,
+        "refunded_count": 1,
+        "refunded_fen": 30,
+        "paid_out_count": 0,
+        "paid_out_fen": 0,
+    }
     yesterday = merchant.books(f"?day={today - dt.timedelta(days=1)}")
     assert [row["attempt_no"] for row in yesterday["payments"]] == ["RC00000003"]
     assert merchant.books()["totals"]["paid_fen"] == 170

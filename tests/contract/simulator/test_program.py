@@ -52,6 +52,8 @@ def test_init_makes_files_once(tmp_path: Path) -> None:
         "platform_public_key_id",
         "platform_public_key_file",
         "platform_private_key_file",
+        "transfer_scene_id",
+        "transfer_scene_report_infos",
     ]
     assert len(held["apiv3_key"]) == 32
     assert held["platform_public_key_id"].startswith("PUB_KEY_ID_")

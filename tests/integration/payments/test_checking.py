@@ -27,7 +27,7 @@ from orders.services import advancing, numbers
 from payments.domain import events
 from payments.domain.people import Person
 from payments.jobs import CheckAttempts
-from payments.services import checking, closing, outcomes, purchase, recharging
+from payments.services import checking, closing, outcomes, purchase, recharging, sweeping
 from simulator import credentials, server
 from tests import worlds
 from tests.books import assert_books_balance
@@ -159,7 +159,7 @@ def test_a_prepay_without_an_answer_goes_on_with_the_same_number(provider: str, 
 def test_expired_orders_are_closed_at_the_provider_first(provider: str, employee: Employee) -> None:
     unpaid, paid = recharge(employee), recharge(employee, 400)
     pay(provider, paid)
-    closing.close_expired(now=later(hours=1), limit=1000)
+    sweeping.close_expired(now=later(hours=1), limit=1000)
     assert present(unpaid) == (OrderState.CLOSED, AttemptState.CLOSED)
     assert present(paid) == (OrderState.SUCCESS, AttemptState.SUCCESS)
     assert worlds.wallet_of(employee) == (400, 0)

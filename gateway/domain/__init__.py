@@ -1,0 +1,1 @@
+"""Rules of routing in plain values: no Django, no clock, no Redis."""
