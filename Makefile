@@ -14,10 +14,10 @@ LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-in
 	--override requirements-overrides.txt --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean-demo test check lock migrations format embedded tools
+.PHONY: help run demo clean-demo test test-nightly check lock migrations format embedded tools
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make test ARGS="tests/unit -k split"   passes arguments on to pytest'
 	@echo '  PAYSYS_PORT, PAYSYS_SIMULATOR_PORT, PAYSYS_STORY   are read by make run'
@@ -35,8 +35,11 @@ clean-demo: ## remove what make run has stored (not while it runs)
 	fi
 	@rm -rf $(LOCAL)
 
-test: tools ## all tests, on a private MariaDB, Redis and RabbitMQ
-	@exec $(PYTHON) -m tests.provision run -- $(VENV)/python -m pytest $(ARGS)
+test: tools ## all tests, on two private MariaDB, Redis and RabbitMQ; those of orders also with four order databases
+	@exec $(PYTHON) -m tests.provision run -- $(VENV)/python -m tests.suite $(ARGS)
+
+test-nightly: tools ## the same with the random tests at full length: 100 000 ledger steps, 60 kills (5 to 20 minutes more)
+	@PAYSYS_NIGHTLY=1 exec $(PYTHON) -m tests.provision run -- $(VENV)/python -m tests.suite $(ARGS)
 
 check: tools ## format, lint, layers, types, migrations, Django's own checks
 	$(VENV)/ruff format --check .

@@ -6,10 +6,13 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Prefetch, Window
+from django.db.models.functions import RowNumber
+
 from foundation.db import roles
 from funds import reports
 from funds.domain.entries import AccountRef, Bucket, Category, Line
-from funds.models import Account, Journal, Posting
+from funds.models import Account, Hold, Journal, Posting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +84,27 @@ def get_journal(*, kind: str, reference: str) -> Journal | None:
     return Journal.objects.using(_alias()).filter(kind=kind, reference=reference).first()
 
 
-def list_journals(*, order_no: str) -> list[Journal]:
-    """All journals of an order, oldest first, postings prefetched."""
-    rows = Journal.objects.using(_alias()).filter(order_no=order_no)
-    return list(rows.prefetch_related("postings__account").order_by("id"))
+def list_journals(*, order_no: str, limit: int | None = None, lines: int | None = None) -> list[Journal]:
+    """Journals of an order, oldest first, postings prefetched; `limit` journals and `lines` of each at most.
+
+    `Journal.posting_count` says how many lines there are: that of a large packet has one for each receiver.
+    """
+    postings = Posting.objects.using(_alias()).select_related("account").order_by("id")
+    if lines is not None:
+        place = Window(RowNumber(), partition_by="journal_id", order_by="id")
+        postings = postings.annotate(place=place).filter(place__lte=lines)
+    rows = Journal.objects.using(_alias()).filter(order_no=order_no).order_by("id")
+    return list(rows.prefetch_related(Prefetch("postings", queryset=postings))[:limit])
+
+
+def count_journals(*, order_no: str) -> int:
+    """How many journals an order has."""
+    return Journal.objects.using(_alias()).filter(order_no=order_no).count()
+
+
+def list_holds(*, keys: Sequence[str]) -> list[Hold]:
+    """The holds under these keys, oldest first."""
+    return list(Hold.objects.using(_alias()).filter(key__in=list(keys)).order_by("opened_at", "id"))
 
 
 def iterate_journals(*, kind: str) -> Iterator[Journal]:

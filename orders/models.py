@@ -41,6 +41,7 @@ class OrderRow(models.Model):
     paid_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
+    channel = AsciiCharField(max_length=16, blank=True, default="")
 
     objects: ClassVar[models.Manager[Any]] = models.Manager()
 
@@ -138,6 +139,61 @@ ORDER_TABLES: tuple[type[OrderRow], ...] = tuple(
 ATTEMPT_TABLES: tuple[type[AttemptRow], ...] = tuple(
     _concrete(AttemptRow, "Attempt", table) for table in range(roles.ORDER_TABLES)
 )
+
+
+class ReplicaBeat(models.Model):
+    """One row (id 1) in each order database that has a replica: when `orders.services.beating` last wrote there.
+
+    Read on the replica it tells how old the replica's data is (orders.selectors.sources).
+    """
+
+    paysys_everywhere = True
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    beat_at = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
+
+    class Meta:
+        db_table = "orders_replica_beat"
+
+    def __str__(self) -> str:
+        return self.beat_at.isoformat()
+
+
+class TablePlace(models.Model):
+    """What this database says about one order table and its attempt table; a row in every database that has one.
+
+    The map in the settings says where a process looks; this row says where the rows are. Writers take its shared lock
+    (orders.selectors.places), a move its exclusive one (orders.services.moving).
+    """
+
+    paysys_everywhere = True
+
+    class State(models.TextChoices):
+        OPEN = "OPEN", "read and written here"
+        MOVING = "MOVING", "closed for writes, being copied to `other`"
+        INCOMING = "INCOMING", "being filled from `other`, not in use"
+        MOVED = "MOVED", "lives on `other` now"
+
+    table_no = models.PositiveSmallIntegerField(primary_key=True)
+    state = AsciiCharField(max_length=16, choices=State.choices)
+    other = AsciiCharField(max_length=64, blank=True, default="")
+    verified_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(table_no__lt=roles.ORDER_TABLES),
+                name="orders_place_table_exists",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.table_no:02d} {self.state}"
 
 
 class OrderIndex(models.Model):

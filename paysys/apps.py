@@ -6,4 +6,4 @@ class PaysysConfig(AppConfig):
     verbose_name = "Payment system"
 
     def ready(self) -> None:
-        from paysys import celery, proofs  # noqa: F401 - the current Celery application, and the proof job
+        from paysys import celery, order_timeline, proofs  # noqa: F401 - Celery application, order pages, proof job

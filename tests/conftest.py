@@ -3,18 +3,44 @@
 `committed_db` lets a test commit for real (threads, processes, crash tests). Nothing is flushed afterwards: the ledger
 is insert-only, so each test uses fresh owners, and when the session ends the books of everything that all tests left
 behind must balance.
+
+PAYSYS_NIGHTLY=1 (`make test-nightly`) makes the random tests long: the fixture `nightly` tells them, and Hypothesis
+tries ten times its usual number of examples. A failure prints what repeats it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
 from tests.books import assert_books_balance
+from tests.provision import ROOT_MARK
+
+NIGHTLY = os.environ.get("PAYSYS_NIGHTLY") == "1"
+hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+if NIGHTLY:
+    hypothesis.settings.load_profile("nightly")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what kills a server, unless the servers were started for this run alone (`provision run`)."""
+    if ROOT_MARK in os.environ:
+        return
+    killers = [item for item in items if item.get_closest_marker("kills_services")]
+    config.hook.pytest_deselected(items=killers)
+    items[:] = [item for item in items if item not in killers]
+
+
+@pytest.fixture(scope="session")
+def nightly() -> bool:
+    """Whether the random tests may take minutes."""
+    return NIGHTLY
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Private MariaDB, Redis and RabbitMQ for one test run, on free loopback ports, gone afterwards.
+"""Two private MariaDB servers, Redis and RabbitMQ for one test run, on free loopback ports, gone afterwards.
 
     python -m tests.provision run -- CMD…            start, run CMD with the environment, stop; its exit code
     python -m tests.provision serve --env-file FILE  start, write `export K=V` lines, serve until SIGTERM
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -42,13 +43,21 @@ EXIT_START_FAILED = 3
 ROOT_MARK = "PAYSYS_PROVISION_ROOT"
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMPOSE_FILE = REPOSITORY / "bootstrap" / "compose.test.yaml"
-DATABASE_NAMES = {
-    "DATABASE_URL": "paysys_default",
-    "FUNDS_DATABASE_URL": "paysys_funds",
-    "REDPACKET_DATABASE_URL": "paysys_redpacket",
-    "ORDERS_0_DATABASE_URL": "paysys_orders_0",
-    "ORDERS_1_DATABASE_URL": "paysys_orders_1",
+MARIADB_SERVERS = ("mariadb", "mariadb-2")
+"""The second one holds every other order database; smaller, for it has less to hold."""
+BUFFER_POOLS = {"mariadb": "256M", "mariadb-2": "96M"}
+DATABASES = {
+    "DATABASE_URL": ("mariadb", "paysys_default"),
+    "FUNDS_DATABASE_URL": ("mariadb", "paysys_funds"),
+    "REDPACKET_DATABASE_URL": ("mariadb", "paysys_redpacket"),
+    "ORDERS_0_DATABASE_URL": ("mariadb", "paysys_orders_0"),
+    "ORDERS_1_DATABASE_URL": ("mariadb-2", "paysys_orders_1"),
 }
+MORE_ORDER_DATABASES = {
+    "ORDERS_2_DATABASE_URL": ("mariadb", "paysys_orders_2"),
+    "ORDERS_3_DATABASE_URL": ("mariadb-2", "paysys_orders_3"),
+}
+"""Not in the environment of CMD but, as JSON, in PAYSYS_TEST_MORE_ORDERS: tests/suite.py runs again with them."""
 # In MariaDB and MySQL alike; the older utf8mb4_unicode_ci takes all emoji for equal.
 COLLATION = "utf8mb4_unicode_520_ci"
 SQL_MODE = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION"
@@ -56,7 +65,7 @@ SQL_MODE = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_
 # service that a fault test has killed and wants back.
 PORT_RANGE = range(20000, 30000)
 SHM = Path("/dev/shm")
-SHM_NEEDED_BYTES = 1536 * 1024 * 1024
+SHM_NEEDED_BYTES = 2048 * 1024 * 1024
 # MariaDB 4 s, RabbitMQ 5 s on a quiet machine; ten times that and more for a loaded one.
 START_TIMEOUT_SECONDS = 120
 # Images may have to be pulled first.
@@ -246,7 +255,7 @@ def make_layout(*, compose: bool) -> Layout:
         root=root,
         data=data,
         password=secrets.token_hex(12),
-        ports=choose_ports(names=("mariadb", "redis", "rabbitmq", "rabbitmq-distribution", "epmd")),
+        ports=choose_ports(names=(*MARIADB_SERVERS, "redis", "rabbitmq", "rabbitmq-distribution", "epmd")),
         compose_project=root.name.lower().replace("_", "-") if compose else None,
     )
 
@@ -389,18 +398,19 @@ def is_rabbitmq_ready(*, port: int) -> bool:
     )
 
 
-def get_init_sql(*, password: str) -> str:
-    """Databases and the user; MariaDB reads it at every start, hence the IF NOT EXISTS."""
+def get_init_sql(*, password: str, server: str) -> str:
+    """Databases and the user of one server; MariaDB reads it at every start, hence the IF NOT EXISTS."""
     lines = [
         f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE {COLLATION};"
-        for name in DATABASE_NAMES.values()
+        for place, name in {**DATABASES, **MORE_ORDER_DATABASES}.values()
+        if place == server
     ]
     lines.append(f"CREATE USER IF NOT EXISTS 'paysys'@'%' IDENTIFIED BY '{password}';")
     lines.append("GRANT ALL PRIVILEGES ON *.* TO 'paysys'@'%' WITH GRANT OPTION;")
     return "\n".join(lines) + "\n"
 
 
-def get_mariadb_options() -> list[str]:
+def get_mariadb_options(*, server: str) -> list[str]:
     """What production must have as well: durable commits, rollback on time-out, strict mode, UTC."""
     return [
         "--skip-name-resolve",
@@ -411,7 +421,7 @@ def get_mariadb_options() -> list[str]:
         f"--sql-mode={SQL_MODE}",
         "--default-time-zone=+00:00",
         "--max-connections=400",
-        "--innodb-buffer-pool-size=256M",
+        f"--innodb-buffer-pool-size={BUFFER_POOLS[server]}",
         "--performance-schema=OFF",
     ]
 
@@ -437,56 +447,61 @@ def _as_user() -> list[str]:
     return ["--user=root"] if os.geteuid() == 0 else []
 
 
-def start_mariadb_install(*, layout: Layout) -> subprocess.Popen[bytes]:
-    """Begin to write the system tables (2 s)."""
+def start_mariadb_install(*, layout: Layout, server: str) -> subprocess.Popen[bytes]:
+    """Begin to write the system tables of one server (2 s)."""
+    scratch = layout.data / f"{server}-tmp"
+    scratch.mkdir(exist_ok=True)
     command = [
         _require("mariadb-install-db"),
         "--no-defaults",
-        f"--datadir={layout.data / 'mariadb'}",
-        f"--tmpdir={layout.data}",
+        f"--datadir={layout.data / server}",
+        f"--tmpdir={scratch}",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
         *_as_user(),
     ]
-    return start_process(layout=layout, name="mariadb", command=command)
+    return start_process(layout=layout, name=server, command=command)
 
 
-def get_mariadb_command(*, layout: Layout) -> tuple[str, ...]:
-    """The start command; the same for the first start and for a restart after a kill."""
-    temporary = layout.data / "mariadb-tmp"
+def get_mariadb_command(*, layout: Layout, server: str) -> tuple[str, ...]:
+    """The start command; the same for the first start and for a restart after a kill.
+
+    Each server has its own directory for temporary files: two of them in one delete each other's.
+    """
+    temporary = layout.data / f"{server}-tmp"
     temporary.mkdir(exist_ok=True)
     return _marked(
         layout=layout,
         command=[
             _require("mariadbd"),
             "--no-defaults",
-            f"--datadir={layout.data / 'mariadb'}",
+            f"--datadir={layout.data / server}",
             f"--tmpdir={temporary}",
-            f"--socket={layout.root / 'mariadb.sock'}",
-            f"--pid-file={layout.root / 'mariadb.pid'}",
-            f"--init-file={layout.root / 'init.sql'}",
+            f"--socket={layout.root / f'{server}.sock'}",
+            f"--pid-file={layout.root / f'{server}.pid'}",
+            f"--init-file={layout.root / f'{server}.sql'}",
             "--bind-address=127.0.0.1",
-            f"--port={layout.ports['mariadb']}",
+            f"--port={layout.ports[server]}",
             "--innodb-log-file-size=64M",
             # A memory file system has no direct or native asynchronous I/O; containers may forbid io_uring.
             "--innodb-flush-method=fsync",
             "--innodb-use-native-aio=OFF",
-            *get_mariadb_options(),
+            *get_mariadb_options(server=server),
             *_as_user(),
         ],
     )
 
 
-def load_time_zones(*, layout: Layout) -> None:
-    """Fill the time zone tables, without which CONVERT_TZ answers NULL and Django refuses dates in a zone."""
+def load_time_zones(*, layout: Layout, server: str) -> None:
+    """Fill a server's time zone tables, without which CONVERT_TZ answers NULL and Django refuses dates in a zone."""
     convert = [_require("mariadb-tzinfo-to-sql"), "/usr/share/zoneinfo"]
     # It warns about every file there that is not a zone.
     zones = subprocess.run(convert, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
     client = [
         _require("mariadb"),
         "--no-defaults",
-        f"--socket={layout.root / 'mariadb.sock'}",
+        f"--socket={layout.root / f'{server}.sock'}",
         "--user=paysys",
         "mysql",
     ]
@@ -560,55 +575,52 @@ def get_rabbitmq_command(*, layout: Layout) -> tuple[str, ...]:
 
 
 def start_native(*, layout: Layout) -> list[Service]:
-    """Start the three servers side by side and return when all of them answer. Raises `StartFailed`."""
-    (layout.root / "init.sql").write_text(get_init_sql(password=layout.password))
-    (layout.root / "init.sql").chmod(0o600)
-    install = start_mariadb_install(layout=layout)
-    rabbitmq_command = get_rabbitmq_command(layout=layout)
-    rabbitmq = start_process(layout=layout, name="rabbitmq", command=rabbitmq_command)
-    redis_command = get_redis_command(layout=layout)
-    redis = start_process(layout=layout, name="redis", command=redis_command)
-    if install.wait(timeout=START_TIMEOUT_SECONDS) != 0:
-        raise StartFailed(f"mariadb-install-db failed:\n{get_log_tail(layout=layout, name='mariadb')}")
-    mariadb_command = get_mariadb_command(layout=layout)
-    mariadb = start_process(layout=layout, name="mariadb", command=mariadb_command)
-    ports = layout.ports
-    started = (
-        ("mariadb", mariadb, lambda: is_mariadb_ready(port=ports["mariadb"])),
-        ("redis", redis, lambda: is_redis_ready(port=ports["redis"])),
-        ("rabbitmq", rabbitmq, lambda: is_rabbitmq_ready(port=ports["rabbitmq"])),
-    )
-    for name, process, is_ready in started:
-        wait_until(layout=layout, name=name, process=process, is_ready=is_ready)
-        if name == "mariadb":
-            load_time_zones(layout=layout)
+    """Start the four servers side by side and return when all of them answer. Raises `StartFailed`."""
+    installs = {}
+    for server in MARIADB_SERVERS:
+        init = layout.root / f"{server}.sql"
+        init.write_text(get_init_sql(password=layout.password, server=server))
+        init.chmod(0o600)
+        installs[server] = start_mariadb_install(layout=layout, server=server)
+    commands = {"rabbitmq": get_rabbitmq_command(layout=layout), "redis": get_redis_command(layout=layout)}
+    processes = {name: start_process(layout=layout, name=name, command=command) for name, command in commands.items()}
+    for server, install in installs.items():
+        if install.wait(timeout=START_TIMEOUT_SECONDS) != 0:
+            raise StartFailed(f"mariadb-install-db failed:\n{get_log_tail(layout=layout, name=server)}")
+        commands[server] = get_mariadb_command(layout=layout, server=server)
+        processes[server] = start_process(layout=layout, name=server, command=commands[server])
+    checks = get_checks(layout=layout)
+    for name, process in processes.items():
+        wait_until(layout=layout, name=name, process=process, is_ready=checks[name])
+        if name in MARIADB_SERVERS:
+            load_time_zones(layout=layout, server=name)
         # A server that a fault test kills must vanish and not stay as a zombie of ours.
         threading.Thread(target=process.wait, daemon=True).start()
     return [
         Service(
-            name="mariadb",
-            pid=mariadb.pid,
-            port=ports["mariadb"],
-            start_command=mariadb_command,
-            kill_command=_kill_by_pid_file(layout.root / "mariadb.pid"),
-            places={"socket": str(layout.root / "mariadb.sock"), "datadir": str(layout.data / "mariadb")},
-        ),
-        Service(
-            name="redis",
-            pid=redis.pid,
-            port=ports["redis"],
-            start_command=redis_command,
-            kill_command=_kill_by_pid_file(layout.root / "redis.pid"),
-            places={"dir": str(layout.data / "redis")},
-        ),
-        Service(
-            name="rabbitmq",
-            pid=rabbitmq.pid,
-            port=ports["rabbitmq"],
-            start_command=rabbitmq_command,
-            kill_command=_kill_by_pid_file(layout.root / "rabbitmq.pid"),
-        ),
+            name=name,
+            pid=processes[name].pid,
+            port=layout.ports[name],
+            start_command=commands[name],
+            kill_command=_kill_by_pid_file(layout.root / f"{name}.pid"),
+            places=get_places(layout=layout, name=name),
+        )
+        for name in checks
     ]
+
+
+def get_checks(*, layout: Layout) -> dict[str, Callable[[], bool]]:
+    """For each service, in the order of PAYSYS_TEST_SERVICES, the question whether it answers."""
+    kinds = {"redis": is_redis_ready, "rabbitmq": is_rabbitmq_ready, **dict.fromkeys(MARIADB_SERVERS, is_mariadb_ready)}
+    names = (*MARIADB_SERVERS, "redis", "rabbitmq")
+    return {name: functools.partial(kinds[name], port=layout.ports[name]) for name in names}
+
+
+def get_places(*, layout: Layout, name: str) -> dict[str, str]:
+    """Socket and directories of a native service, for fault tests."""
+    if name in MARIADB_SERVERS:
+        return {"socket": str(layout.root / f"{name}.sock"), "datadir": str(layout.data / name)}
+    return {"dir": str(layout.data / "redis")} if name == "redis" else {}
 
 
 # --- the servers in containers ----------------------------------------------------------------------------
@@ -625,12 +637,15 @@ def get_compose_command(*, compose: Sequence[str], layout: Layout) -> tuple[str,
 
 
 def start_compose(*, layout: Layout, command: Sequence[str]) -> list[Service]:
-    """Start the three servers as containers and return when all of them answer. Raises `StartFailed`."""
-    (layout.root / "init.sql").write_text(get_init_sql(password=layout.password))
+    """Start the four servers as containers and return when all of them answer. Raises `StartFailed`."""
+    for server in MARIADB_SERVERS:
+        (layout.root / f"{server}.sql").write_text(get_init_sql(password=layout.password, server=server))
     variables = {
-        "PAYSYS_INIT_SQL": str(layout.root / "init.sql"),
+        "PAYSYS_INIT_SQL": str(layout.root / "mariadb.sql"),
+        "PAYSYS_INIT_SQL_2": str(layout.root / "mariadb-2.sql"),
         "PAYSYS_ROOT_PASSWORD": layout.password,
         "PAYSYS_MARIADB_PORT": str(layout.ports["mariadb"]),
+        "PAYSYS_MARIADB_2_PORT": str(layout.ports["mariadb-2"]),
         "PAYSYS_REDIS_PORT": str(layout.ports["redis"]),
         "PAYSYS_RABBITMQ_PORT": str(layout.ports["rabbitmq"]),
     }
@@ -643,13 +658,8 @@ def start_compose(*, layout: Layout, command: Sequence[str]) -> list[Service]:
     )
     if raised.returncode != 0:
         raise StartFailed(f"compose up failed:\n{raised.stderr.decode(errors='replace')[-2000:]}")
-    checks: dict[str, Callable[[], bool]] = {
-        "mariadb": lambda: is_mariadb_ready(port=layout.ports["mariadb"]),
-        "redis": lambda: is_redis_ready(port=layout.ports["redis"]),
-        "rabbitmq": lambda: is_rabbitmq_ready(port=layout.ports["rabbitmq"]),
-    }
     services = []
-    for name, is_ready in checks.items():
+    for name, is_ready in get_checks(layout=layout).items():
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not is_ready():
             if time.monotonic() > deadline:
@@ -672,9 +682,16 @@ def start_compose(*, layout: Layout, command: Sequence[str]) -> list[Service]:
 def get_environment(*, layout: Layout, services: Sequence[Service]) -> dict[str, str]:
     """The variables that `paysys.settings.test` and the fault tests read."""
     ports = layout.ports
-    server = f"mysql://paysys:{layout.password}@127.0.0.1:{ports['mariadb']}"
+
+    def urls(databases: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+        return {
+            variable: f"mysql://paysys:{layout.password}@127.0.0.1:{ports[server]}/{name}"
+            for variable, (server, name) in databases.items()
+        }
+
     return {
-        **{variable: f"{server}/{name}" for variable, name in DATABASE_NAMES.items()},
+        **urls(DATABASES),
+        "PAYSYS_TEST_MORE_ORDERS": json.dumps(urls(MORE_ORDER_DATABASES)),
         "REDIS_URL": f"redis://127.0.0.1:{ports['redis']}/0",
         "CELERY_BROKER_URL": f"amqp://guest:guest@127.0.0.1:{ports['rabbitmq']}//",
         "DJANGO_SETTINGS_MODULE": "paysys.settings.test",

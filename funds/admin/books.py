@@ -18,6 +18,7 @@ from foundation.admin import ReadOnlyAdmin
 from foundation.money import yuan_display
 from funds import reports
 from funds.domain import chart
+from funds.domain.chart import OwnerKind
 from funds.domain.entries import AccountRef
 from funds.models import (
     Account,
@@ -239,6 +240,9 @@ class EnterpriseBooksAdmin(ReadOnlyAdmin):
         )
         if not owners:
             raise Http404
+        people = identity.get_employees(
+            employee_ids=[int(owner.owner_id) for owner in owners if owner.owner_kind == OwnerKind.EMPLOYEE]
+        )
         movement = reports.enterprise_movement(enterprise_id=enterprise_id, since=since, until=until)
         names = identity.list_enterprise_names(enterprise_ids=[enterprise_id])
         context = {
@@ -251,6 +255,7 @@ class EnterpriseBooksAdmin(ReadOnlyAdmin):
             "owners": [
                 {
                     "owner": owner,
+                    "person": people.get(int(owner.owner_id)) if owner.owner_kind == OwnerKind.EMPLOYEE else None,
                     "title": _title(owner.code),
                     "frozen": yuan_display(owner.frozen_fen),
                     **_shown(owner.movement),

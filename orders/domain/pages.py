@@ -2,61 +2,82 @@
 
 Source: design `sharding.md` decision 7. Rows are ordered newest first by key (created_at, order_no). The key at rank
 offset // tables of each table is looked up; their median is the pivot; counting the newer rows of each table gives the
-pivot's exact rank, and only the keys between the pivot and the page are fetched and merged. Exact whatever the
-distribution; with numbers spread evenly the distance from pivot to page stays small however deep the page.
+pivot's exact rank, and only the keys between the pivot and the page are fetched. Exact whatever the distribution; with
+numbers spread evenly the distance from pivot to page stays small however deep the page.
+
+Each question is asked of all tables at once: what it costs is mostly the number of statements.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Key = tuple[dt.datetime, str]
 
 
-class KeyTable(Protocol):
-    """One table's keys, newest first."""
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many keys there are, and how many of them are newer than the one that was asked about."""
 
-    def key_at(self, rank: int) -> Key | None:
-        """The key at that rank, 0 = newest; None past the end."""
+    total: int
+    newer: int
 
-    def count_newer(self, key: Key) -> int:
-        """How many keys are newer than `key`."""
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPage:
+    """The keys of one page, newest first, and the number of all keys."""
+
+    keys: tuple[Key, ...]
+    total: int
+
+
+class KeySource(Protocol):
+    """The keys of `tables` tables."""
+
+    tables: int
+
+    def newest(self, limit: int) -> Sequence[Key]:
+        """The newest keys of all tables, newest first."""
+
+    def keys_at(self, rank: int) -> Sequence[Key]:
+        """Each table's key at that rank (0 = its newest), of those that reach so far."""
+
+    def count(self, key: Key) -> Counts:
+        """Counts over all tables."""
 
     def newer(self, key: Key, limit: int) -> Sequence[Key]:
-        """Keys newer than `key`, the nearest (oldest) first."""
+        """Keys newer than `key` of all tables, the nearest (oldest) first."""
 
     def from_key(self, key: Key, limit: int) -> Sequence[Key]:
-        """`key` itself if it stands here, and older ones, newest first."""
+        """`key` itself if it is there, and older ones of all tables, newest first."""
 
 
-def page_keys(*, tables: Sequence[KeyTable], offset: int, size: int) -> list[Key]:
+def page_keys(*, source: KeySource, offset: int, size: int) -> KeyPage:
     """The keys at ranks offset … offset + size − 1 over all tables, newest first; fewer at the end."""
-    pivot = _pivot(tables, offset)
+    if offset == 0:
+        first = source.newest(size)
+        return KeyPage(keys=tuple(first), total=source.count(first[0]).total if first else 0)
+    pivot = _pivot(source, offset)
     if pivot is None:
-        return []
-    rank = sum(table.count_newer(pivot) for table in tables)
-    missing = max(rank - offset, 0)
+        return KeyPage(keys=(), total=0)
+    counts = source.count(pivot)
+    missing = max(counts.newer - offset, 0)
     """Rows of the page, and perhaps behind it, that are newer than the pivot."""
-    skip = max(offset - rank, 0)
-    newer: list[Key] = []
-    if missing:
-        nearest = heapq.merge(*(table.newer(pivot, missing) for table in tables))
-        newer = [key for key, _ in zip(nearest, range(missing), strict=False)]
-        newer.reverse()
-    wanted = skip + size
-    older = heapq.merge(*(table.from_key(pivot, wanted) for table in tables), reverse=True)
-    following = [key for key, _ in zip(older, range(wanted), strict=False)][skip:]
-    return [*newer, *following][:size]
+    skip = max(offset - counts.newer, 0)
+    newer = list(source.newer(pivot, missing)) if missing else []
+    newer.reverse()
+    wanted = skip + size - len(newer)
+    following = list(source.from_key(pivot, wanted))[skip:] if wanted > 0 else []
+    return KeyPage(keys=tuple([*newer, *following][:size]), total=counts.total)
 
 
-def _pivot(tables: Sequence[KeyTable], offset: int) -> Key | None:
+def _pivot(source: KeySource, offset: int) -> Key | None:
     """The median of each table's key at its even share of the offset; None when there is nothing at all."""
-    found = [table.key_at(offset // len(tables)) for table in tables]
-    keys = sorted((key for key in found if key is not None), reverse=True)
+    keys = sorted(source.keys_at(offset // source.tables), reverse=True)
     if not keys:
         # Every table is shorter than its share: the page lies past the end, or nearly so. Start from the newest.
-        keys = sorted((key for table in tables if (key := table.key_at(0)) is not None), reverse=True)[:1]
+        keys = list(source.newest(1))
     return keys[len(keys) // 2] if keys else None

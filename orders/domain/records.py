@@ -36,7 +36,10 @@ class AttemptRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class OrderRecord:
-    """What is to be paid, once. `employee_id`/`enterprise_id` own it; amounts in fen."""
+    """What is to be paid, once. `employee_id`/`enterprise_id` own it; amounts in fen.
+
+    `channel` is that of the attempt opened last, "" before any: what lists filter by without looking at attempts.
+    """
 
     order_no: str
     kind: OrderKind
@@ -54,6 +57,7 @@ class OrderRecord:
     paid_at: dt.datetime | None
     closed_at: dt.datetime | None
     expires_at: dt.datetime | None
+    channel: str = ""
     attempts: tuple[AttemptRecord, ...] = ()
 
     def effective_attempt(self) -> AttemptRecord | None:
@@ -74,6 +78,18 @@ class NewOrder:
     business_no: str = ""
     original_order_no: str = ""
     expires_at: dt.datetime | None = None
+    channel: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewAttempt:
+    """An attempt to insert in state CREATED; see AttemptRecord. `next_check_at` None: nobody asks about it."""
+
+    attempt_no: str
+    channel: str
+    amount_fen: int
+    scene: str = ""
+    next_check_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from orders.domain import numbers, states
 from orders.domain.records import OrderRecord
 from orders.domain.states import AttemptState, OrderState
 from orders.models import ATTEMPT_TABLES, ORDER_TABLES
+from orders.selectors import places
 
 logger = structlog.get_logger("orders")
 
@@ -49,6 +50,7 @@ def lock_order(*, order_no: str) -> OrderRecord:
     return selectors.get_order(order_no=order_no)
 
 
+@places.refusal_is_busy
 def advance_order(*, order_no: str, target: OrderState, fields: Mapping[str, Any] | None = None) -> bool:
     """Moves an order to `target` and sets `fields`; True when it moved, False when it was there already."""
     rows = ORDER_TABLES[numbers.table_of(order_no)].objects.using(selectors.order_alias(order_no)).filter(pk=order_no)
@@ -61,6 +63,7 @@ def advance_order(*, order_no: str, target: OrderState, fields: Mapping[str, Any
     raise IllegalMove({"order_no": order_no, "present": present, "target": target})
 
 
+@places.refusal_is_busy
 def advance_attempt(*, attempt_no: str, target: AttemptState, fields: Mapping[str, Any] | None = None) -> bool:
     """Moves an attempt to `target` and sets `fields`; True when it moved, False when it was there already."""
     table = ATTEMPT_TABLES[numbers.table_of(attempt_no)]
@@ -74,6 +77,7 @@ def advance_attempt(*, attempt_no: str, target: AttemptState, fields: Mapping[st
     raise IllegalMove({"attempt_no": attempt_no, "present": present, "target": target})
 
 
+@places.refusal_is_busy
 def schedule_check(*, attempt_no: str, at: dt.datetime | None, result_code: str = "") -> None:
     """Notes the outcome of a query that decided nothing and when to ask again (only while the attempt is open)."""
     table = ATTEMPT_TABLES[numbers.table_of(attempt_no)]
@@ -82,6 +86,7 @@ def schedule_check(*, attempt_no: str, at: dt.datetime | None, result_code: str 
     ).update(next_check_at=at, tries=F("tries") + 1, result_code=result_code[:64])
 
 
+@places.refusal_is_busy
 def reserve_refund(*, order_no: str, amount_fen: int) -> None:
     """Reserves part of a paid order for a refund, by one conditional UPDATE; raises RefundTooLarge."""
     transactions.assert_in_transaction(using=selectors.order_alias(order_no))
@@ -92,6 +97,7 @@ def reserve_refund(*, order_no: str, amount_fen: int) -> None:
         raise RefundTooLarge({"order_no": order_no, "amount_fen": amount_fen})
 
 
+@places.refusal_is_busy
 def finish_refund(*, order_no: str, amount_fen: int, is_refunded: bool) -> None:
     """Turns a reservation into a refund, or gives it back; call once per refund, in the refund order's transaction."""
     transactions.assert_in_transaction(using=selectors.order_alias(order_no))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -11,33 +12,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders.domain import pages
-from orders.domain.pages import Key
+from orders.domain.pages import Counts, Key
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-class Table:
+class Tables:
     """Keys in memory; counts what it was asked for."""
 
-    def __init__(self, keys: list[Key]) -> None:
-        self.ascending = sorted(keys)
+    def __init__(self, contents: list[list[Key]]) -> None:
+        self.tables = len(contents)
+        self._each = [sorted(keys, reverse=True) for keys in contents]
+        self._ascending = sorted(itertools.chain(*contents))
         self.fetched = 0
 
-    def key_at(self, rank: int) -> Key | None:
-        return self.ascending[-1 - rank] if rank < len(self.ascending) else None
+    def newest(self, limit: int) -> Sequence[Key]:
+        return self._ascending[::-1][:limit]
 
-    def count_newer(self, key: Key) -> int:
-        return len(self.ascending) - bisect.bisect_right(self.ascending, key)
+    def keys_at(self, rank: int) -> Sequence[Key]:
+        return [keys[rank] for keys in self._each if rank < len(keys)]
+
+    def count(self, key: Key) -> Counts:
+        newer = len(self._ascending) - bisect.bisect_right(self._ascending, key)
+        return Counts(total=len(self._ascending), newer=newer)
 
     def newer(self, key: Key, limit: int) -> Sequence[Key]:
-        start = bisect.bisect_right(self.ascending, key)
-        found = self.ascending[start : start + limit]
-        self.fetched += len(found)
-        return found
+        start = bisect.bisect_right(self._ascending, key)
+        return self._fetched(self._ascending[start : start + limit])
 
     def from_key(self, key: Key, limit: int) -> Sequence[Key]:
-        end = bisect.bisect_right(self.ascending, key)
-        found = self.ascending[max(0, end - limit) : end][::-1]
+        end = bisect.bisect_right(self._ascending, key)
+        return self._fetched(self._ascending[max(0, end - limit) : end][::-1])
+
+    def _fetched(self, found: list[Key]) -> list[Key]:
         self.fetched += len(found)
         return found
 
@@ -48,7 +55,9 @@ def key(second: int, number: int) -> Key:
 
 def check(contents: list[list[Key]], offset: int, size: int) -> None:
     expected = sorted((item for keys in contents for item in keys), reverse=True)[offset : offset + size]
-    assert pages.page_keys(tables=[Table(keys) for keys in contents], offset=offset, size=size) == expected
+    page = pages.page_keys(source=Tables(contents), offset=offset, size=size)
+    assert page.keys == tuple(expected)
+    assert page.total == sum(map(len, contents))
 
 
 @settings(max_examples=600)
@@ -76,7 +85,7 @@ def test_a_deep_page_fetches_little_when_numbers_are_spread() -> None:
     contents: list[list[Key]] = [[] for _ in range(16)]
     for number in range(100_000):
         contents[chance.randrange(16)].append(key(number, number))
-    tables = [Table(keys) for keys in contents]
-    page = pages.page_keys(tables=tables, offset=80_000, size=20)
-    assert page == [key(number, number) for number in range(19_999, 19_979, -1)]
-    assert sum(table.fetched for table in tables) < 20_000
+    tables = Tables(contents)
+    page = pages.page_keys(source=tables, offset=80_000, size=20)
+    assert page.keys == tuple(key(number, number) for number in range(19_999, 19_979, -1))
+    assert tables.fetched < 20_000

@@ -106,7 +106,7 @@ def test_environment_names_every_database_and_how_to_restart(tmp_path: Path) -> 
         root=tmp_path,
         data=tmp_path / "data",
         password="secret",
-        ports={"mariadb": 20001, "redis": 20002, "rabbitmq": 20003},
+        ports={"mariadb": 20001, "mariadb-2": 20004, "redis": 20002, "rabbitmq": 20003},
     )
     redis = provision.Service(
         name="redis",
@@ -126,12 +126,16 @@ def test_environment_names_every_database_and_how_to_restart(tmp_path: Path) -> 
             "kill_command": ["kill", "42"],
         }
     }
+    assert json.loads(environment.pop("PAYSYS_TEST_MORE_ORDERS")) == {
+        "ORDERS_2_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_orders_2",
+        "ORDERS_3_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20004/paysys_orders_3",
+    }
     assert environment == {
         "DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_default",
         "FUNDS_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_funds",
         "REDPACKET_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_redpacket",
         "ORDERS_0_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_orders_0",
-        "ORDERS_1_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20001/paysys_orders_1",
+        "ORDERS_1_DATABASE_URL": "mysql://paysys:secret@127.0.0.1:20004/paysys_orders_1",
         "REDIS_URL": "redis://127.0.0.1:20002/0",
         "CELERY_BROKER_URL": "amqp://guest:guest@127.0.0.1:20003//",
         "DJANGO_SETTINGS_MODULE": "paysys.settings.test",
@@ -172,10 +176,34 @@ def test_kill_command_reads_the_pid_of_the_moment(tmp_path: Path) -> None:
         assert process.wait(timeout=5) == -9
 
 
-def test_container_options_are_those_of_the_installed_server() -> None:
-    text = provision.COMPOSE_FILE.read_text()
-    for option in provision.get_mariadb_options():
-        assert f"- {option}\n" in text
+@pytest.mark.parametrize("server", provision.MARIADB_SERVERS)
+def test_container_options_are_those_of_the_installed_servers(server: str) -> None:
+    services = provision.COMPOSE_FILE.read_text().partition(f"  {server}:\n")[2]
+    service = services.partition("environment:")[0]
+    options = [line.strip().removeprefix("- ") for line in service.splitlines() if line.strip().startswith("- ")]
+    assert options == provision.get_mariadb_options(server=server)
+
+
+def test_each_database_is_made_on_its_own_server_and_the_order_databases_alternate() -> None:
+    made = {server: provision.get_init_sql(password="x", server=server) for server in provision.MARIADB_SERVERS}
+    for number in range(4):
+        here = [server for server, text in made.items() if f"EXISTS paysys_orders_{number} " in text]
+        assert here == [provision.MARIADB_SERVERS[number % 2]]
+    assert all("CREATE USER IF NOT EXISTS 'paysys'@'%'" in text for text in made.values())
+
+
+def test_two_servers_share_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provision, "_require", lambda name: f"/usr/sbin/{name}")
+    (tmp_path / "data").mkdir()
+    ports = {"mariadb": 20001, "mariadb-2": 20002}
+    layout = provision.Layout(root=tmp_path, data=tmp_path / "data", password="secret", ports=ports)
+    one, two = (
+        {part for part in provision.get_mariadb_command(layout=layout, server=server) if part.startswith("--")}
+        for server in provision.MARIADB_SERVERS
+    )
+    for option in ("datadir", "tmpdir", "socket", "pid-file", "init-file", "port"):
+        first, second = (next(part for part in parts if part.startswith(f"--{option}=")) for parts in (one, two))
+        assert first != second
 
 
 def test_env_file_lines_survive_the_shell() -> None:
