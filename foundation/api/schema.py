@@ -29,5 +29,5 @@ IDEMPOTENCY_HEADER = OpenApiParameter(
 
 
 def error_responses(*statuses: int) -> dict[int, type[ErrorSerializer]]:
-    """`{status: ErrorSerializer}` for extend_schema's responses."""
-    return dict.fromkeys(statuses, ErrorSerializer)
+    """`{status: ErrorSerializer}` for extend_schema's responses; 503 is always one: a server behind us may be away."""
+    return dict.fromkeys(sorted({*statuses, 503}), ErrorSerializer)

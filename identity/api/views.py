@@ -69,7 +69,7 @@ class LoginView(APIView):
     @extend_schema(
         operation_id="auth_login",
         request=LoginRequest,
-        responses={200: LoginAnswer, **error_responses(400, 401)},
+        responses={200: LoginAnswer, **error_responses(400, 401, 413, 415)},
         auth=[],
     )
     def post(self, request: Request) -> Response:
@@ -92,7 +92,9 @@ class GroupsView(APIView):
         return Response({"items": GroupSerializer(groups, many=True).data})
 
     @extend_schema(
-        operation_id="groups_create", request=GroupRequest, responses={201: GroupAnswer, **error_responses(400, 401)}
+        operation_id="groups_create",
+        request=GroupRequest,
+        responses={201: GroupAnswer, **error_responses(400, 401, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         data = read(GroupRequest, request)

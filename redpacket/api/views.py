@@ -65,7 +65,7 @@ class RedPacketsView(APIView):
     @extend_schema(
         operation_id="redpackets_create",
         request=RedPacketRequest,
-        responses={201: RedPacketSentSerializer, **error_responses(400, 401, 403, 404, 409, 422, 503)},
+        responses={201: RedPacketSentSerializer, **error_responses(400, 401, 403, 404, 409, 413, 415, 422, 503)},
         parameters=[IDEMPOTENCY_HEADER],
     )
     def post(self, request: Request) -> Response:

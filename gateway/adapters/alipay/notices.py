@@ -62,6 +62,9 @@ def _verified(sdk: Any, body: bytes) -> dict[str, str]:
         raise NoticeInvalid("signature_type_unknown")
     if parameters.get("charset", "utf-8").lower() != "utf-8":
         raise NoticeInvalid("charset_unknown")
+    # The signed text joins name=value by & and escapes nothing: with a & in two values it could be cut in another way.
+    if any("&" in value for name, value in parameters.items() if name != "subject"):
+        raise NoticeInvalid("parameter_ambiguous")
     filled = {name: value for name, value in parameters.items() if value}
     # Whether parameters without a value are part of the signed text the documents leave open; both are Alipay's word.
     if not client.is_signed(sdk, parameters, signature) and not (

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 import pytest
 from django.test import Client, override_settings
@@ -530,6 +530,19 @@ def test_a_value_that_reads_like_further_fields_does_not_become_them(
 ) -> None:
     report = fuzz(hostile_samples(alipay, bill99), random, MASS_NIGHTLY // 20 if nightly else MASS // 4)
     assert report.wrong == []
+
+
+def test_a_refunds_notice_does_not_become_a_payments_when_its_fields_are_swallowed(
+    alipay: AlipayProvider, alipay_adapter: AlipayAdapter
+) -> None:
+    """The shortest case of the above: the signed text is the same to the byte, only cut elsewhere."""
+    content = alipay.notice(refund_fee="30.00", gmt_refund="2026-11-23 09:59:59.123", out_biz_no=REFUND_NO)
+    signature = dict(parse_qsl(alipay.signed_body(content).decode()))["sign"]
+    content["gmt_create"] += f"&gmt_payment={content.pop('gmt_payment')}&gmt_refund={content.pop('gmt_refund')}"
+    content["receipt_amount"] += f"&refund_fee={content.pop('refund_fee')}"
+    body = urlencode({**content, "sign_type": "RSA2", "sign": signature}).encode()
+    with pytest.raises(NoticeInvalid):
+        alipay_adapter.read_notice(headers=FORM, body=body, now=NOW)
 
 
 def test_the_run_would_find_an_adapter_that_does_not_verify(
