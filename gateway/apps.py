@@ -7,6 +7,6 @@ class GatewayConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway import registry
+        from gateway import jobs, registry  # noqa: F401 - registers the jobs
 
         checks.register(registry.check_addresses, checks.Tags.security)

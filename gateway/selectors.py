@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 
 from foundation.db import roles
 from foundation.money import MAX_FEN
@@ -64,7 +65,7 @@ def get_terms(*, channel: str) -> Terms:
 
 
 def list_active_credentials(*, channel: str, now: dt.datetime) -> tuple[CredentialVersion, ...]:
-    """The channel's set at `now`: of each name the newest that is valid, by name; () when it has no CREDENTIALS_FILE."""
+    """The channel's set at `now`: of each name the newest valid one, by name; () when CREDENTIALS_FILE is not there."""
     newest: dict[str, CredentialVersion] = {}
     for version in sorted(_present().credentials, key=lambda one: (one.valid_from, one.id)):
         is_over = version.expires_at is not None and version.expires_at <= now
@@ -94,6 +95,8 @@ def _present() -> _Snapshot:
         return known
     try:
         fresh = _Snapshot(read_at=started, terms=_read_terms(), credentials=_read_credentials())
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # whatever keeps us from reading: what is known holds, and is asked for again in a second
         logger.exception("channel settings not readable, the last known ones hold")
         fresh = _Snapshot(read_at=started, terms=known.terms, credentials=known.credentials)

@@ -28,7 +28,7 @@ def credentials_file(*, channel: str, now: dt.datetime) -> str:
     return _file_of(tuple((version.id, version.fingerprint) for version in versions)) if versions else ""
 
 
-@functools.lru_cache(maxsize=None)  # the files themselves stay, too
+@functools.cache  # the files themselves stay, too
 def _file_of(versions: tuple[tuple[int, str], ...]) -> str:
     rows = Credential.objects.using(roles.alias_for("default")).filter(pk__in=[key for key, _ in versions])
     return write_files({row.name: crypto.decrypt(row.secret, column=SECRET_COLUMN) for row in rows})

@@ -7,6 +7,7 @@ class OrdersConfig(AppConfig):
     verbose_name = "Orders"
 
     def ready(self) -> None:
+        from orders import jobs  # noqa: F401 - registers the job
         from orders.selectors import places
 
         register(places.check_places, Tags.database)

@@ -6,4 +6,4 @@ class PaymentsConfig(AppConfig):
     verbose_name = "Payments"
 
     def ready(self) -> None:
-        from payments import callbacks, jobs  # noqa: F401 - registers subscribers and jobs
+        from payments import callbacks, jobs, tasks  # noqa: F401 - registers subscribers, jobs and the bell

@@ -8,7 +8,7 @@ from foundation import clock, outbox
 from foundation.outbox import Event
 from orders.domain.states import OrderKind
 from payments.domain import events
-from payments.services import outcomes, refunds, transferring
+from payments.services import callbacks_out, outcomes, refunds, transferring
 
 
 def on_order_paid(event: Event) -> None:
@@ -22,6 +22,23 @@ def on_order_paid(event: Event) -> None:
     )
     if event.payload["kind"] == OrderKind.TRANSFER:
         transferring.complete(order_no=event.payload["order_no"], now=clock.now())
+
+
+def tell_paid(event: Event) -> None:
+    """Queues the callback of a business backend's paid order."""
+    if event.payload["kind"] == OrderKind.PAYMENT:
+        callbacks_out.note_paid(order_no=event.payload["order_no"], now=clock.now())
+
+
+def tell_closed(event: Event) -> None:
+    """Queues the callback of a business backend's order that ended unpaid."""
+    if event.payload["kind"] == OrderKind.PAYMENT:
+        callbacks_out.note_closed(order_no=event.payload["order_no"], now=clock.now())
+
+
+def tell_refunded(event: Event) -> None:
+    """Queues the callback of a refund of a business backend's order."""
+    callbacks_out.note_refund(refund_no=event.payload["refund_no"], state=event.payload["state"], now=clock.now())
 
 
 def on_receipt_to_return(event: Event) -> None:
@@ -49,3 +66,6 @@ outbox.subscribe(events.ORDER_PAID, on_order_paid)
 outbox.subscribe(events.RECEIPT_TO_RETURN, on_receipt_to_return)
 outbox.subscribe(events.REFUND_REQUESTED, on_refund_requested)
 outbox.subscribe(events.REFUND_FINISHED, on_refund_finished)
+outbox.subscribe(events.ORDER_PAID, tell_paid)
+outbox.subscribe(events.ORDER_CLOSED, tell_closed)
+outbox.subscribe(events.REFUND_FINISHED, tell_refunded)

@@ -47,8 +47,11 @@ SCHEDULE: tuple[Timed, ...] = (
         seconds=10,
         why="shares taken in Redis but never claimed: back to the list",
     ),
+    Timed(job="orders.beat_replicas", seconds=5, why="how old the replicas are (nothing to do without one)"),
     Timed(job="funds.seal_journals", seconds=300, is_long=True, why="the chain over journals, link by link"),
     Timed(job="funds.close_days", seconds=1800, is_long=True, why="day close, trial balance, platform snapshots"),
+    Timed(job="gateway.watch_credentials", daily_at="09:05", why="channel credentials that end within 30 days"),
+    Timed(job="gateway.purge_calls", seconds=3600, why="records of provider calls after 90 days"),
     Timed(job="foundation.purge", seconds=3600, why="delivered events, old idempotency keys and run records"),
     Timed(
         job="paysys.prove_books",

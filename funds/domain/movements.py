@@ -218,3 +218,23 @@ def transfer(*, order_no: str, payer: AccountRef, payee: AccountRef, amount_fen:
             credited=_available(payee, Category.INCOME),
         ),
     )
+
+
+def payment_from_wallet(
+    *, order_no: str, attempt_no: str, payer: AccountRef, business: AccountRef, amount_fen: int
+) -> Entry:
+    """2010 of the payer → 2110 of the enterprise whose business asked for the payment.
+
+    The kind is "recharge" as well, on purpose: a wallet and a channel never both pay one order.
+    """
+    return Entry(
+        kind="recharge",
+        reference=order_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=_lines(
+            amount_fen,
+            debited=_available(payer, Category.CONSUMPTION),
+            credited=_available(business, Category.INCOME),
+        ),
+    )

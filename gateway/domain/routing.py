@@ -16,6 +16,13 @@ SCENES: Mapping[str, frozenset[str]] = {
 """What the adapters can prepare; a channel that is missing here is not asked about."""
 
 
+LOCAL_SCENES: Mapping[str, frozenset[str]] = {
+    "alipay": frozenset({"page", "h5"}),
+    "kuaiqian": frozenset({"page", "h5"}),
+}
+"""Prepared by a signature of our own: nothing is sent, so that the success says nothing about the channel."""
+
+
 class Kind(StrEnum):
     """What a channel can be opened for."""
 

@@ -1,14 +1,17 @@
 """Calls to a provider, by channel code. Each is one HTTP request (a bill: two): never inside a transaction.
 
 All are safe to repeat with the same number. None raises for what the provider or the network does (UNKNOWN instead);
-ChannelUnavailable is raised, before anything is sent, for a channel that is not set up or cannot do it at all.
+before anything is sent ChannelUnavailable is raised for a channel that is not set up or cannot do it at all, and
+traffic.TooManyCalls (Busy) when too many calls to it are under way. Each leaves a row in CallRecord.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 
-from gateway import registry
+from foundation import clock
+from gateway import registry, selectors
+from gateway.domain.routing import LOCAL_SCENES
 from gateway.ports import (
     Bill,
     BillContent,
@@ -24,49 +27,90 @@ from gateway.ports import (
     RefundRequest,
     Result,
 )
+from gateway.services import health
+from gateway.services.traffic import observed
 
 
 def prepay(*, channel: str, request: PrepayRequest) -> Result:
-    """Prepares a payment at the provider; see gateway.ports.Prepay for the outcomes."""
-    return registry.adapter(channel).prepay(request)
+    """Prepares a payment at the provider; see gateway.ports.Prepay for the outcomes.
+
+    The one call that is refused for a channel staff switched off (ChannelUnavailable `disabled`) or that does not
+    answer (health.ChannelUnhealthy, Busy).
+    """
+    adapter = registry.adapter(channel)
+    if not selectors.get_terms(channel=channel).is_enabled:
+        raise registry.ChannelUnavailable({"channel": channel, "reason": "disabled"})
+    health.admit(channel=channel, now_ms=clock.epoch_ms())
+    return observed(
+        channel=channel,
+        operation="prepay",
+        number=request.attempt_no,
+        call=lambda: adapter.prepay(request),
+        is_evidence=request.scene not in LOCAL_SCENES.get(channel, frozenset()),
+    )
 
 
 def query(*, channel: str, attempt_no: str) -> Result:
     """Asks what became of an attempt; see gateway.ports.Query."""
-    return registry.adapter(channel).query(attempt_no=attempt_no)
+    adapter = registry.adapter(channel)
+    return observed(
+        channel=channel, operation="query", number=attempt_no, call=lambda: adapter.query(attempt_no=attempt_no)
+    )
 
 
 def close(*, channel: str, attempt_no: str) -> Result:
     """Closes an unpaid attempt at the provider; see gateway.ports.Close."""
-    return registry.adapter(channel).close(attempt_no=attempt_no)
+    adapter = registry.adapter(channel)
+    return observed(
+        channel=channel, operation="close", number=attempt_no, call=lambda: adapter.close(attempt_no=attempt_no)
+    )
 
 
 def refund(*, channel: str, request: RefundRequest) -> Result:
     """Asks the provider to send money back; see gateway.ports.Refund."""
-    return registry.adapter(channel).refund(request)
+    adapter = registry.adapter(channel)
+    return observed(channel=channel, operation="refund", number=request.refund_no, call=lambda: adapter.refund(request))
 
 
 def query_refund(*, channel: str, refund_no: str, attempt_no: str) -> Result:
     """Asks what became of a refund of `attempt_no`; see gateway.ports.RefundQuery."""
-    return registry.adapter(channel).query_refund(refund_no=refund_no, attempt_no=attempt_no)
+    adapter = registry.adapter(channel)
+    return observed(
+        channel=channel,
+        operation="query_refund",
+        number=refund_no,
+        call=lambda: adapter.query_refund(refund_no=refund_no, attempt_no=attempt_no),
+    )
 
 
 def pay_out(*, channel: str, request: PayoutRequest) -> Result:
     """Sends money to a payee; see gateway.ports.Payout. UNKNOWN is never answered with another number."""
     adapter: Payout = registry.capable(channel, Payout)
-    return adapter.pay_out(request)
+    return observed(
+        channel=channel, operation="pay_out", number=request.payout_no, call=lambda: adapter.pay_out(request)
+    )
 
 
 def query_payout(*, channel: str, payout_no: str) -> Result:
     """Asks what became of a payout; see gateway.ports.PayoutQuery."""
     adapter: PayoutQuery = registry.capable(channel, PayoutQuery)
-    return adapter.query_payout(payout_no=payout_no)
+    return observed(
+        channel=channel,
+        operation="query_payout",
+        number=payout_no,
+        call=lambda: adapter.query_payout(payout_no=payout_no),
+    )
 
 
 def cancel_payout(*, channel: str, payout_no: str) -> Result:
     """Withdraws a payout that waits for its payee; see gateway.ports.PayoutCancel."""
     adapter: PayoutCancel = registry.capable(channel, PayoutCancel)
-    return adapter.cancel_payout(payout_no=payout_no)
+    return observed(
+        channel=channel,
+        operation="cancel_payout",
+        number=payout_no,
+        call=lambda: adapter.cancel_payout(payout_no=payout_no),
+    )
 
 
 def list_bill_kinds(*, channel: str) -> frozenset[BillKind]:
@@ -82,7 +126,13 @@ def list_bill_kinds(*, channel: str) -> frozenset[BillKind]:
 
 def download_bill(*, channel: str, day: dt.date, kind: BillKind) -> Bill:
     """Fetches a day's file; see gateway.ports.BillSource. Raises ChannelUnavailable for a kind it has not, too."""
-    return _bills(channel, kind).download_bill(day=day, kind=kind)
+    adapter = _bills(channel, kind)
+    return observed(
+        channel=channel,
+        operation="download_bill",
+        number=f"{day} {kind}",
+        call=lambda: adapter.download_bill(day=day, kind=kind),
+    )
 
 
 def read_bill(*, channel: str, kind: BillKind, content: bytes) -> BillContent:
@@ -100,4 +150,9 @@ def _bills(channel: str, kind: BillKind) -> BillSource:
 def verify_card(*, channel: str, request: CardVerification) -> Result:
     """Asks the bank whether the particulars belong together; see gateway.ports.CardVerifier."""
     adapter: CardVerifier = registry.capable(channel, CardVerifier)
-    return adapter.verify_card(request)
+    return observed(
+        channel=channel,
+        operation="verify_card",
+        number=request.verification_no,
+        call=lambda: adapter.verify_card(request),
+    )

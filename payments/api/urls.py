@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.api import views
+from payments.api import business, views
 
 urlpatterns = [
     path("recharges", views.RechargesView.as_view()),
+    path("payments", business.BusinessPaymentsView.as_view()),
     path("transfers", views.TransfersView.as_view()),
     path("orders", views.OrderListView.as_view()),
     path("orders/pages", views.OrderPagesView.as_view()),
-    path("orders/<str:order_no>", views.OrderView.as_view()),
-    path("orders/<str:order_no>/attempts", views.OrderAttemptsView.as_view()),
+    path("orders/<str:order_no>", business.SharedOrderView.as_view()),
+    path("orders/<str:order_no>/attempts", business.PayingView.as_view()),
     path("orders/<str:order_no>/close", views.OrderCloseView.as_view()),
 ]

@@ -20,7 +20,7 @@ from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
 from payments import selectors
 from payments.api.serializers import (
-    AttemptRequest,
+    CHANNELS,
     NumberedPageQuery,
     NumberedPageSerializer,
     OrderAnswerSerializer,
@@ -31,8 +31,9 @@ from payments.api.serializers import (
     RechargeRequest,
     TransferRequest,
 )
+from payments.domain.channels import WALLET
 from payments.domain.people import Person
-from payments.services import checking, closing, numbers, purchase, recharging, transferring
+from payments.services import closing, numbers, recharging, transferring
 from payments.services.purchase import Purchase
 
 
@@ -110,14 +111,13 @@ class TransfersView(APIView):
         )
 
 
-class OrderView(APIView):
-    """One of the own orders; a pending one is asked about at its provider (at most every five seconds)."""
-
-    @extend_schema(operation_id="orders_retrieve", responses={200: OrderAnswerSerializer, **error_responses(401, 404)})
-    def get(self, request: Request, order_no: str) -> Response:
-        selectors.get_own_order(order_no=order_no, employee_id=employee_of(request).pk)
-        order = checking.refresh_on_read(order_no=order_no, now=clock.now())
-        return Response({"order": OrderSerializer(order).data})
+FILTERS = [
+    OpenApiParameter("kind", str, enum=[kind.value for kind in OrderKind]),
+    OpenApiParameter("state", str, enum=[state.value for state in OrderState]),
+    OpenApiParameter("channel", str, enum=[*CHANNELS, WALLET], description="Channel of the newest attempt."),
+    OpenApiParameter("from", dt.datetime, description="Created at this moment or later."),
+    OpenApiParameter("to", dt.datetime, description="Created before this moment."),
+]
 
 
 class OrderListView(APIView):
@@ -128,10 +128,9 @@ class OrderListView(APIView):
         parameters=[
             OpenApiParameter("cursor", str),
             OpenApiParameter("limit", int),
-            OpenApiParameter("kind", str, enum=[kind.value for kind in OrderKind]),
-            OpenApiParameter("state", str, enum=[state.value for state in OrderState]),
+            *FILTERS,
         ],
-        responses={200: OrderPageSerializer, **error_responses(400, 401)},
+        responses={200: OrderPageSerializer, **error_responses(400, 401, 503)},
     )
     def get(self, request: Request) -> Response:
         query = OrderListQuery(data=request.query_params.dict())
@@ -141,8 +140,7 @@ class OrderListView(APIView):
             employee_id=employee_of(request).pk,
             limit=data["limit"],
             before=_before(data.get("cursor", "")),
-            kind=OrderKind(data["kind"]) if "kind" in data else None,
-            state=OrderState(data["state"]) if "state" in data else None,
+            **query.filters(),
         )
         after = page.next_after
         cursor = cursors.encode([after[0].isoformat(), after[1]]) if after else None
@@ -158,8 +156,9 @@ class OrderPagesView(APIView):
             OpenApiParameter("page", int),
             OpenApiParameter("page_size", int),
             OpenApiParameter("as_of", dt.datetime),
+            *FILTERS,
         ],
-        responses={200: NumberedPageSerializer, **error_responses(400, 401, 422)},
+        responses={200: NumberedPageSerializer, **error_responses(400, 401, 422, 503)},
     )
     def get(self, request: Request) -> Response:
         query = NumberedPageQuery(data=request.query_params.dict())
@@ -170,6 +169,7 @@ class OrderPagesView(APIView):
             page=data["page"],
             page_size=data["page_size"],
             as_of=data.get("as_of") or clock.now(),
+            **query.filters(),
         )
         return Response(NumberedPageSerializer(page).data)
 
@@ -181,28 +181,6 @@ def _before(cursor: str) -> tuple[dt.datetime, str] | None:
     if len(values) != 2 or not isinstance(values[1], str):
         raise cursors.bad_cursor()
     return cursors.moment(values[0]), values[1]
-
-
-class OrderAttemptsView(APIView):
-    """A further try on an unpaid order, on any channel."""
-
-    @extend_schema(
-        operation_id="orders_attempts_create",
-        request=AttemptRequest,
-        responses={201: PurchaseSerializer, **error_responses(400, 401, 404, 409, 422, 503)},
-        parameters=[IDEMPOTENCY_HEADER],
-    )
-    def post(self, request: Request, order_no: str) -> Response:
-        data = read(AttemptRequest, request)
-        selectors.get_own_order(order_no=order_no, employee_id=employee_of(request).pk)
-
-        def work(_: str) -> Response:
-            bought = purchase.try_channel(order_no=order_no, now=clock.now(), **data)
-            return Response(purchase_answer(bought), status=201)
-
-        return idempotency.respond(
-            request=request, endpoint=f"orders/{order_no}/attempts", reserve=lambda: order_no, work=work
-        )
 
 
 class OrderCloseView(APIView):

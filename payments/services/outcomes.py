@@ -17,7 +17,7 @@ from foundation import alerts, outbox
 from foundation.db import roles
 from foundation.errors import Rejected
 from funds.domain import movements
-from funds.domain.entries import AccountRef, Entry, employee_account
+from funds.domain.entries import AccountRef, Entry, employee_account, enterprise_account
 from funds.services import ledger
 from orders import selectors as orders
 from orders.domain.numbers import Prefix
@@ -113,6 +113,13 @@ def payer_account(order: OrderRecord) -> AccountRef:
     return employee_account(order.employee_id, order.enterprise_id)
 
 
+def payee_account(order: OrderRecord) -> AccountRef:
+    """Whose balance a paid order becomes: the enterprise's for a business backend's, else the payer's own."""
+    if order.kind is OrderKind.PAYMENT:
+        return enterprise_account(order.enterprise_id)
+    return payer_account(order)
+
+
 def _book(order: OrderRecord, attempt: AttemptRecord, success: Success, refund_no: str, now: dt.datetime) -> bool:
     """Posts the journal and the event; True when this attempt pays the order."""
     if order.state in OPEN_ORDER_STATES:
@@ -162,7 +169,7 @@ def _payment_entry(order: OrderRecord, attempt: AttemptRecord) -> Entry:
         order_no=order.order_no,
         attempt_no=attempt.attempt_no,
         channel=attempt.channel,
-        owner=payer_account(order),
+        owner=payee_account(order),
         amount_fen=attempt.amount_fen,
     )
 

@@ -17,15 +17,15 @@ from foundation.errors import Busy, Rejected
 from funds.domain import movements
 from funds.services import ledger
 from funds.services.ledger import InsufficientFunds
-from gateway import registry
+from gateway.domain.routing import Kind
 from gateway.ports import Outcome, PrepayRequest, Result
-from gateway.services import calls
+from gateway.services import calls, channels, routing
 from orders import selectors as orders
-from orders.domain.records import AttemptRecord, NewOrder, OrderRecord
+from orders.domain.records import AttemptRecord, NewAttempt, NewOrder, OrderRecord
 from orders.domain.states import AttemptState, OrderKind, OrderState
 from orders.services import advancing, numbers, opening
 from payments.domain import events, schedule
-from payments.domain.channels import WALLET
+from payments.domain.channels import AUTO, WALLET
 from payments.domain.people import Person
 from payments.services import closing, outcomes
 from payments.services.addresses import notify_url
@@ -77,10 +77,20 @@ def open_by_channel(
 ) -> Purchase:
     """Opens an order of `amount_fen` and a first attempt through `channel`, and asks the provider for the payment.
 
-    Raises ChannelRefused (the order stays open for another attempt) and Busy when the provider gave no certain answer:
-    repeat with the same order number. Nothing of money moves here.
+    `channel` AUTO: the platform chooses; a retry with the same order number keeps what was chosen. Raises
+    ChannelUnavailable for one that may not take this payment, before anything is opened; ChannelRefused (the order
+    stays open for another attempt); and Busy when the provider gave no certain answer, or the channel is not answering
+    these days: repeat with the same order number. Nothing of money moves here.
     """
-    registry.adapter(channel)  # an unknown channel is refused before anything is opened
+    channel = _route(
+        channel=channel,
+        order_no=order_no,
+        kind=OrderKind(kind),
+        enterprise_id=payer.enterprise_id,
+        amount_fen=amount_fen,
+        scene=scene,
+        now=now,
+    )
     new = NewOrder(
         order_no=order_no,
         kind=OrderKind(kind),
@@ -91,8 +101,14 @@ def open_by_channel(
         business_no=business_no,
         expires_at=_expires_at(now),
     )
-    order = opening.open_order(new=new, now=now)
-    return try_channel(order_no=order.order_no, channel=channel, scene=scene, now=now)
+    first = NewAttempt(
+        attempt_no=numbers.issue_attempt(order_no=order_no),
+        channel=channel,
+        scene=scene,
+        amount_fen=amount_fen,
+        next_check_at=schedule.next_check(now=now, tries=0),
+    )
+    return _try(opening.open_with_attempt(new=new, attempt=first, now=now), channel=channel, scene=scene, now=now)
 
 
 def _expires_at(now: dt.datetime) -> dt.datetime:
@@ -104,8 +120,49 @@ def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) ->
 
     An open attempt on another channel stays: the first success wins, a second one is returned by itself.
     """
-    registry.adapter(channel)
     order = orders.get_order(order_no=order_no)
+    if order.state is OrderState.PENDING:
+        channel = _route(
+            channel=channel,
+            order_no=order_no,
+            kind=order.kind,
+            enterprise_id=order.enterprise_id,
+            amount_fen=order.amount_fen,
+            scene=scene,
+            now=now,
+        )
+    return _try(order, channel=channel, scene=scene, now=now)
+
+
+CHANNEL_KINDS: Mapping[OrderKind, Kind] = {
+    OrderKind.RECHARGE: Kind.RECHARGE,
+    OrderKind.PAYMENT: Kind.PAYMENT,
+    OrderKind.REDPACKET_SEND: Kind.REDPACKET,
+}
+"""What orders that are paid through a channel are called there."""
+
+
+def _route(
+    *, channel: str, order_no: str, kind: OrderKind, enterprise_id: int, amount_fen: int, scene: str, now: dt.datetime
+) -> str:
+    """The channel that takes this payment: the named one if it may, or the choice that stands for this order."""
+    if kind not in CHANNEL_KINDS:
+        raise OrderNotPayable({"order_no": order_no, "kind": kind.value})
+    request = routing.Request(
+        order_no=order_no,
+        attempt_key=f"{order_no}:{channel}:{scene}",
+        amount_fen=amount_fen,
+        kind=CHANNEL_KINDS[kind],
+        scene=scene,
+        client_class=channels.get_client_class(enterprise_id=enterprise_id),
+    )
+    if channel == AUTO:
+        return routing.choose(request=request, now=now)
+    return routing.confirm(channel=channel, request=request, now=now)
+
+
+def _try(order: OrderRecord, *, channel: str, scene: str, now: dt.datetime) -> Purchase:
+    order_no = order.order_no
     if order.state is OrderState.SUCCESS:
         return Purchase(order=order, payment=NOTHING_TO_PAY)
     if order.state is not OrderState.PENDING or (order.expires_at is not None and order.expires_at <= now):
@@ -122,6 +179,7 @@ def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) ->
             amount_fen=order.amount_fen,
             now=now,
             next_check_at=schedule.next_check(now=now, tries=0),
+            order_channel=order.channel,
         )
     payment = attempt.payment or prepay(order=order, attempt=attempt, now=now)
     return Purchase(order=orders.get_order(order_no=order_no), payment=payment)
@@ -192,6 +250,7 @@ def pay_from_wallet(
         subject=subject,
         business_no=business_no,
         expires_at=_expires_at(now),
+        channel=WALLET,
     )
     order = opening.open_order(new=new, now=now)
     if order.state is OrderState.PENDING:
@@ -202,6 +261,7 @@ def pay_from_wallet(
             scene="",
             amount_fen=amount_fen,
             now=now,
+            order_channel=order.channel,
         )
         _pay_from_wallet(order_no=order_no, attempt_no=attempt.attempt_no, now=now)
     paid = orders.get_order(order_no=order_no)

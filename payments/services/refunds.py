@@ -98,7 +98,7 @@ def request_refund(*, refund_no: str, now: dt.datetime) -> None:
     if order.state not in OPEN_ORDER_STATES:
         return
     attempt = order.attempts[-1]
-    paid_attempt = _paid_attempt_no(order)
+    paid_attempt = paid_attempt_no(order)
     request = RefundRequest(
         refund_no=attempt.attempt_no,
         attempt_no=paid_attempt,
@@ -113,7 +113,7 @@ def request_refund(*, refund_no: str, now: dt.datetime) -> None:
     refund_results.apply(refund_no=refund_no, result=result, now=now)
 
 
-def _paid_attempt_no(refund: OrderRecord) -> str:
+def paid_attempt_no(refund: OrderRecord) -> str:
     """The attempt whose money goes back: the returned one, or the one that paid the original."""
     if refund.kind is OrderKind.RETURN:
         return refund.business_no

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,10 @@ SQLITE_OPTIONS: dict[str, Any] = {
 def database(variable: str, default: str | None = None) -> dict[str, Any]:
     """One entry of DATABASES from a URL variable, with the options its engine needs here."""
     config: dict[str, Any] = env.db(variable, default=default) if default else env.db(variable)
-    config["OPTIONS"] = {
-        **config.get("OPTIONS", {}),
-        **(SQLITE_OPTIONS if "sqlite" in config["ENGINE"] else MYSQL_OPTIONS),
-    }
+    is_sqlite = "sqlite" in config["ENGINE"]
+    config["OPTIONS"] = {**config.get("OPTIONS", {}), **(SQLITE_OPTIONS if is_sqlite else MYSQL_OPTIONS)}
+    if not is_sqlite:
+        config["ENGINE"] = "foundation.db.mysql"
     config["CONN_MAX_AGE"] = 300
     config["CONN_HEALTH_CHECKS"] = True
     config["SHARD_GROUP"] = None  # django-sharding reads it for every database
@@ -115,15 +116,28 @@ while env.str(f"ORDERS_{len(_order_aliases)}_DATABASE_URL", default=""):
     DATABASES[_alias] = database(f"ORDERS_{len(_order_aliases)}_DATABASE_URL")
     _order_aliases.append(_alias)
 
+REPLICA_OPTIONS: dict[str, Any] = {"connect_timeout": 1, "read_timeout": 10}
+"""Seconds. A dead replica costs a list no more than this before the primary is asked."""
+for _primary in list(DATABASES):
+    _variable = "REPLICA_URL" if _primary == "default" else f"{_primary.upper()}_REPLICA_URL"
+    if env.str(_variable, default=""):
+        # Lists of orders may be read there while it is fresh (orders.selectors.sources); never migrated, never written.
+        _replica = database(_variable) | {"PRIMARY": _primary, "TEST": {"MIRROR": _primary}}
+        _replica["OPTIONS"] |= {} if "sqlite" in _replica["ENGINE"] else REPLICA_OPTIONS
+        DATABASES[f"{_primary}_replica"] = _replica
+
 DATABASE_ROLES: dict[str, str] = {
     "default": "default",
     "funds": "funds" if "funds" in DATABASES else "default",
     "redpacket": "redpacket" if "redpacket" in DATABASES else "default",
 }
-ORDER_SHARD_DATABASES: list[str] = [
-    (_order_aliases or ["default"])[_i % len(_order_aliases or [1])] for _i in range(16)
-]
-"""Table i of the 16 order tables lives on entry i."""
+_order_databases: list[str] = env.list("PAYSYS_ORDER_DATABASES", default=_order_aliases or ["default"])
+ORDER_SHARD_DATABASES: list[str] = [_order_databases[_i % len(_order_databases)] for _i in range(16)]
+"""Table i of the 16 order tables lives on entry i.
+
+PAYSYS_ORDER_DATABASES names the N databases (1, 2, 4, 8 or 16 aliases). Left out, it is every ORDERS_n_DATABASE_URL,
+or the default database. Pin it before adding databases without order tables (OPERATIONS, Growing the order databases).
+"""
 DATABASE_ROUTERS = ["foundation.db.sharding.RoleRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -215,6 +229,29 @@ WECHAT: dict[str, Any] = {
     "connect_timeout_seconds": env.float("WECHAT_CONNECT_TIMEOUT_SECONDS", default=3.0),
     "read_timeout_seconds": env.float("WECHAT_READ_TIMEOUT_SECONDS", default=10.0),
 }
+WECHAT_LEGACY: dict[str, Any] = {
+    "base_url": env.str("WECHAT_LEGACY_BASE_URL", default=WECHAT_OFFICIAL_BASE_URL),
+    "credentials_file": env.str("WECHAT_LEGACY_CREDENTIALS_FILE", default=""),
+}
+"""企业付款 of v2, the switch is its credentials file: set it only where the merchant still has the product."""
+
+ALIPAY_OFFICIAL_GATEWAY_URL = "https://openapi.alipay.com/gateway.do"
+ALIPAY: dict[str, Any] = {
+    "gateway_url": env.str("ALIPAY_GATEWAY_URL", default=ALIPAY_OFFICIAL_GATEWAY_URL),
+    "credentials_file": env.str("ALIPAY_CREDENTIALS_FILE", default=""),
+    "timeout_seconds": env.float("ALIPAY_TIMEOUT_SECONDS", default=10.0),
+}
+
+KUAIQIAN_OFFICIAL_BASE_URL = "https://www.99bill.com"
+KUAIQIAN_OFFICIAL_CARD_BASE_URL = "https://mas.99bill.com"
+KUAIQIAN: dict[str, Any] = {
+    "base_url": env.str("KUAIQIAN_BASE_URL", default=KUAIQIAN_OFFICIAL_BASE_URL),
+    "card_base_url": env.str("KUAIQIAN_CARD_BASE_URL", default=KUAIQIAN_OFFICIAL_CARD_BASE_URL),
+    "credentials_file": env.str("KUAIQIAN_CREDENTIALS_FILE", default=""),
+    "redirect_url": env.str("KUAIQIAN_REDIRECT_URL", default=PUBLIC_BASE_URL.rstrip("/") + "/"),
+    "connect_timeout_seconds": env.float("KUAIQIAN_CONNECT_TIMEOUT_SECONDS", default=3.0),
+    "read_timeout_seconds": env.float("KUAIQIAN_READ_TIMEOUT_SECONDS", default=10.0),
+}
 
 # --- Red packets ----------------------------------------------------------------------------------------------------
 
@@ -226,6 +263,26 @@ ORDER_NUMBER_VERSION = env.str("PAYSYS_ORDER_NUMBER_VERSION", default="1")
 """Format of new order numbers: "1" is routed by CRC-32, "2" by the account. Old numbers keep their routing for ever."""
 RECHARGE_MAX_FEN = env.int("PAYSYS_RECHARGE_MAX_FEN", default=5_000_000)
 ORDER_LIFETIME_SECONDS = env.int("PAYSYS_ORDER_LIFETIME_SECONDS", default=30 * 60)
+
+# --- Callbacks to business backends ---------------------------------------------------------------------------------
+
+CALLBACK_HTTP_ALLOWED = False
+"""https only, but for development and tests."""
+CALLBACK_ALLOWED_NETWORKS: list[str] = env.list("PAYSYS_CALLBACK_ALLOWED_NETWORKS", default=[])
+"""Networks that are not public and may be called all the same, such as 10.20.0.0/16 of one's own data centre."""
+
+# --- Chain over journals ---------------------------------------------------------------------------------------------
+
+LEDGER_SEAL_KEYS: dict[str, bytes] = {
+    part.partition(":")[0]: bytes.fromhex(part.partition(":")[2])
+    for part in env.list("PAYSYS_LEDGER_SEAL_KEYS", default=[])
+} or {"dev": hashlib.sha256(b"ledger seal " + SECRET_KEY.encode()).digest()}
+"""Key id → key; the last one seals, all of them verify. PAYSYS_LEDGER_SEAL_KEYS="2026:hex,2027:hex"."""
+
+# --- Attachments ----------------------------------------------------------------------------------------------------
+
+ATTACHMENT_ROOT = Path(env.str("PAYSYS_ATTACHMENT_ROOT", default=str(BASE_DIR / ".local" / "attachments")))
+"""Evidence files of staff. Never below STATIC_ROOT or any directory a web server reads; shared by all web nodes."""
 
 # --- Safety, logs ---------------------------------------------------------------------------------------------------
 

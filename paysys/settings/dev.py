@@ -12,3 +12,5 @@ STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 SCHEDULE_SECONDS = {"payments.close_expired": 15, "redpacket.expire_due": 5, "redpacket.settle_sweep": 60}
 """A demo does not wait ten minutes for an expired packet."""
+CALLBACK_HTTP_ALLOWED = True
+CALLBACK_ALLOWED_NETWORKS = ["127.0.0.1/32"]

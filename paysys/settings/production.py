@@ -33,6 +33,8 @@ if not PUBLIC_BASE_URL.startswith("https://"):
     _refusals.append("PAYSYS_PUBLIC_BASE_URL is not https")
 if not env.list("PAYSYS_LEDGER_SEAL_KEYS", default=[]):
     _refusals.append("PAYSYS_LEDGER_SEAL_KEYS is not set")
+if not env.list("PAYSYS_ENCRYPTION_KEYS", default=[]):
+    _refusals.append("PAYSYS_ENCRYPTION_KEYS is not set")
 if not env.list("DJANGO_ALLOWED_HOSTS", default=[]):
     _refusals.append("DJANGO_ALLOWED_HOSTS is not set")
 if _refusals:

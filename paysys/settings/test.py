@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from django.core.exceptions import ImproperlyConfigured
 
 from paysys.settings.base import *  # noqa: F403
@@ -12,6 +15,9 @@ INSTALLED_APPS = [*INSTALLED_APPS, "django_linear_migrations"]
 ALLOWED_HOSTS = ["*"]
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+ATTACHMENT_ROOT = Path(tempfile.gettempdir()) / "paysys-test-attachments"
+CALLBACK_HTTP_ALLOWED = True
+CALLBACK_ALLOWED_NETWORKS = ["127.0.0.1/32"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -21,4 +27,4 @@ STORAGES = {
 if any("sqlite" in config["ENGINE"] for config in DATABASES.values()):
     raise ImproperlyConfigured("The tests need MariaDB: run `make test`, or set DATABASE_URL and the others.")
 for _config in DATABASES.values():
-    _config["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_520_ci"}
+    _config["TEST"] = {**_config.get("TEST", {}), "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_520_ci"}

@@ -14,10 +14,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from foundation import clock
 from identity.models import Employee, Enterprise, Group
 from identity.services import directory
+from payments.models import BusinessApp
+from payments.services import businesses
 
 PASSWORD = "paysys-demo-2026"  # noqa: S105 - the demo world listens on loopback only
 ENTERPRISES = (("acme", "顶峰科技", 16), ("lotus", "莲花文化", 4))
 GROUP_NAME, GROUP_SIZE = "全员群", 15
+PRODUCT_ID, CALLBACK_URL = "demo-shop", "http://127.0.0.1:8700/callbacks"
 STAFF_ROLES = ("maker", "checker", "risk", "auditor", "ops")
 EXTRA_PERMISSIONS = {"maker": ("propose_adjustment",), "checker": ("approve_adjustment",)}
 """Beyond looking, which all of them may."""
@@ -70,7 +73,7 @@ class Command(BaseCommand):
             "employees": employees,
             "groups": groups,
             "staff": self._staff(),
-            "business_apps": [],
+            "business_apps": [self._business_app()],
         }
         options["file"].write_text(json.dumps(world, ensure_ascii=False, indent=2), encoding="utf-8")
         self.stdout.write(f"demo world: {len(employees)} employees, {len(world['staff'])} staff, {options['file']}")
@@ -81,6 +84,20 @@ class Command(BaseCommand):
         return found or directory.create_employee(
             enterprise_id=enterprise.pk, code=code, name=f"员工{number:02d}", password=PASSWORD
         )
+
+    def _business_app(self) -> dict[str, str]:
+        """A backend that listens where docs/examples/business_client.py does; a repeat gives it a new secret."""
+        if BusinessApp.objects.filter(product_id=PRODUCT_ID).exists():
+            made = businesses.rotate_secret(product_id=PRODUCT_ID, now=clock.now())
+        else:
+            made = businesses.register(
+                product_id=PRODUCT_ID,
+                name="演示商城",
+                enterprise_id=Enterprise.objects.get(code=ENTERPRISES[0][0]).pk,
+                callback_url=CALLBACK_URL,
+                now=clock.now(),
+            )
+        return {"product_id": PRODUCT_ID, "secret": made.secret, "callback_url": CALLBACK_URL}
 
     def _staff(self) -> list[dict[str, Any]]:
         views = Permission.objects.filter(codename__startswith="view_")

@@ -14,6 +14,7 @@ CONTRACT = {
     "/api/v1/wallet": {"get"},
     "/api/v1/wallet/entries": {"get"},
     "/api/v1/recharges": {"post"},
+    "/api/v1/payments": {"post"},
     "/api/v1/transfers": {"post"},
     "/api/v1/orders": {"get"},
     "/api/v1/orders/pages": {"get"},
@@ -25,6 +26,9 @@ CONTRACT = {
     "/api/v1/redpackets/{packet_id}/grab": {"post"},
     "/api/v1/groups": {"get", "post"},
 }
+EMPLOYEE, BUSINESS = {"employeeToken": []}, {"signedRequest": []}
+CALLERS = {"/api/v1/payments": [BUSINESS], "/api/v1/orders/{order_no}": [EMPLOYEE, BUSINESS]}
+"""Who calls what is not for employees alone."""
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def test_every_operation_has_an_error_shape_a_summary_and_a_security_scheme(sche
                 content = operation["responses"][code]["content"]["application/json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Error"}
             if path != "/api/v1/auth/login":
-                assert operation["security"] == [{"employeeToken": []}]
+                assert operation["security"] == CALLERS.get(path, [EMPLOYEE])
 
 
 def test_amounts_are_integers_everywhere(schema: dict) -> None:

@@ -15,6 +15,7 @@ GOOD = {
     "DJANGO_SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz" * 2,
     "DJANGO_ALLOWED_HOSTS": "pay.example.com",
     "PAYSYS_LEDGER_SEAL_KEYS": "2026:" + "ab" * 32,
+    "PAYSYS_ENCRYPTION_KEYS": "2026:" + "cd" * 32,
     "PAYSYS_PUBLIC_BASE_URL": "https://pay.example.com",
     "DATABASE_URL": "mysql://user:secret@127.0.0.1:3306/paysys",
     "WECHAT_CREDENTIALS_FILE": "/etc/paysys/credentials.json",
@@ -53,6 +54,7 @@ def test_good_settings_start() -> None:
         ({"WECHAT_CREDENTIALS_FILE": ""}, "WECHAT_CREDENTIALS_FILE is not set"),
         ({"PAYSYS_PUBLIC_BASE_URL": "http://pay.example.com"}, "not https"),
         ({"PAYSYS_LEDGER_SEAL_KEYS": ""}, "PAYSYS_LEDGER_SEAL_KEYS is not set"),
+        ({"PAYSYS_ENCRYPTION_KEYS": ""}, "PAYSYS_ENCRYPTION_KEYS is not set"),
         ({"DJANGO_ALLOWED_HOSTS": ""}, "DJANGO_ALLOWED_HOSTS is not set"),
     ],
 )
