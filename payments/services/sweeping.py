@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 
-from foundation.errors import Busy
+import structlog
+
+from foundation.errors import Busy, PaysysError
 from funds import selectors as funds
 from orders import selectors as orders
 from orders.domain.records import OrderRecord
 from orders.domain.states import OrderKind
 from payments.domain.channels import WALLET
 from payments.services import closing, outcomes, transferring
+
+logger = structlog.get_logger("payments")
 
 
 def _repair_booked(order: OrderRecord, *, now: dt.datetime) -> bool:
@@ -38,9 +42,10 @@ def _repair_booked(order: OrderRecord, *, now: dt.datetime) -> bool:
 def close_expired(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:
     """Closes unpaid orders past their life; a provider without a certain answer is asked again next time.
 
-    A booked order that is only behind its journal is completed instead: the sweep behind the event's delivery.
+    A booked order that is only behind its journal is completed instead: the sweep behind the event's delivery. An order
+    that cannot be closed (its channel is not configured any more) is counted and logged and never stops the others.
     """
-    report = {"closed": 0, "paid": 0, "repaired": 0, "undecided": 0}
+    report = {"closed": 0, "paid": 0, "repaired": 0, "undecided": 0, "refused": 0}
     for order in orders.list_expired_orders(now=now, limit=limit):
         try:
             if _repair_booked(order, now=now):
@@ -52,4 +57,7 @@ def close_expired(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:
             report["paid"] += 1
         except Busy:
             report["undecided"] += 1
+        except PaysysError as refusal:
+            logger.error("expired order could not be closed", order_no=order.order_no, code=refusal.code)
+            report["refused"] += 1
     return report

@@ -283,7 +283,6 @@ def test_ledger_behaves_as_the_plain_model(committed_db: None, nightly: bool) ->
         "test_freeze HoldConflict",
         "test_share_settlement posted",
         "test_share_settlement HoldExceeded",
-        "test_share_settlement HoldNotOpen",
         "test_hold_release posted",
         "test_hold_release HoldExceeded",
         "test_hold_release HoldNotOpen",
