@@ -41,7 +41,6 @@ from tests.contract.gateway.kuaiqian_provider import REDIRECT_URL, Bill99
 from tests.contract.gateway.provider import Provider, Reply
 from tests.worlds import PASSWORD, World
 
-
 SEED_VARIABLE = "PAYSYS_API_FUZZ_SEED"
 REQUESTS, REQUESTS_NIGHTLY = 1_000, 20_000
 START_FEN = 10_000_000
