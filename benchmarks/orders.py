@@ -293,6 +293,18 @@ def plain_look_up(plain: Plain, order_no: str, fetch: Callable[..., Sequence[Any
     return rows.order(fetch(plain.alias, text, [order_no])[0])
 
 
+def plain_whole_order(plain: Plain, order_no: str) -> Any:
+    """One order with its attempts from the plain tables, by one statement."""
+    from orders.selectors import rows, statements
+
+    text = (
+        statements.whole_order(0)
+        .replace("orders_order_00", "bench_order")
+        .replace("orders_attempt_00", "bench_attempt")
+    )
+    return rows.whole_order(by_cursor(plain.alias, text, [order_no]))
+
+
 def page_of(alias: str, table: str, place: Place) -> list[Any]:
     """One table's own cursor page in the same style, with the row more that tells whether there is a next page."""
     from orders.domain.filters import OrderFilter
@@ -370,7 +382,10 @@ def check_answers(plain: Plain, issued: Sequence[str], places: Sequence[Place], 
     from orders import selectors
 
     for order_no in random.sample(issued, min(50, len(issued))):
-        if selectors.get_order(order_no=order_no) != record_of(plain, plain.orders.get(pk=order_no)):
+        whole = record_of(plain, plain.orders.get(pk=order_no))
+        alone = dataclasses.replace(whole, attempts=())
+        read = [selectors.get_order(order_no=order_no), selectors.get_order_row(order_no=order_no)]
+        if read != [whole, alone] or plain_whole_order(plain, order_no) != whole:
             raise RuntimeError(f"{order_no} differs from the plain table")
     for place in places:
         page = selectors.list_orders(employee_id=place[0], limit=PAGE, before=place[1])
@@ -421,17 +436,25 @@ def reading_cases(plain: Plain) -> tuple[list[Case], int]:
         name="plain look-up by driver", prepare=each(lambda number: plain_look_up(plain, number, sources.fetch), issued)
     )
     orm = Case(name="plain look-up by ORM", prepare=each(lambda number: plain.orders.get(pk=number), issued))
+    both = Case(
+        name="plain look-up with attempts", prepare=each(lambda number: plain_whole_order(plain, number), issued)
+    )
+    alone = Case(
+        name="get_order_row",
+        prepare=each(lambda number: selectors.get_order_row(order_no=number), issued),
+        baseline=look_up.name,
+        second_baseline=driver.name,  # without what Django's cursor costs the baseline, too
+        goal=GOAL_LOOK_UP,
+    )
     get = Case(
         name="get_order",
         prepare=each(lambda number: selectors.get_order(order_no=number), issued),
-        baseline=look_up.name,
-        second_baseline=orm.name,
+        baseline=both.name,
+        second_baseline=look_up.name,  # reads two more pages than this
         goal=GOAL_LOOK_UP,
     )
-    again = dataclasses.replace(
-        get, name="get_order again", baseline=driver.name, second_baseline="", goal=None
-    )  # against what Django's cursor costs the baseline, too
-    made = [look_up, driver, orm, get, again]
+    by_orm = dataclasses.replace(get, name="get_order again", baseline=orm.name, second_baseline="", goal=None)
+    made = [look_up, driver, orm, both, alone, get, by_orm]
     for number, places in ((1, first), (deep_page, deep)):
         made += _list_cases(plain, f"page {number}", places)
     for number in (1, deep_page):

@@ -235,6 +235,12 @@ def whole_order(table: int) -> str:
 
 
 @lru_cache(maxsize=32)
+def one_order(table: int) -> str:
+    """One order without its attempts. Parameter: its number."""
+    return f"SELECT {ORDER_LIST} FROM {order_table(table)} WHERE order_no = %s"
+
+
+@lru_cache(maxsize=32)
 def one_attempt(table: int) -> str:
     """One attempt. Parameter: its number."""
     return f"SELECT {ATTEMPT_LIST} FROM {attempt_table(table)} WHERE attempt_no = %s"

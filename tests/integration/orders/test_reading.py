@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import signal
 from collections.abc import Callable
@@ -63,6 +64,8 @@ def test_an_order_is_read_as_its_rows_stand_there() -> None:
     row, attempt = ORDER_TABLES[table].objects.get(pk=order.order_no), ATTEMPT_TABLES[table].objects.get(pk=attempt_no)
     for name in statements.ORDER_COLUMNS:
         assert getattr(read, name) == getattr(row, name), name
+    alone = selectors.get_order_row(order_no=order.order_no)
+    assert (alone, len(read.attempts)) == (dataclasses.replace(read, attempts=()), 1)
     assert (read.created_at, read.paid_at, read.closed_at) == (at, at + SECOND, None)
     assert (read.kind, read.state, read.channel) == (OrderKind.RECHARGE, OrderState.SUCCESS, "wechat")
     (found,) = read.attempts
