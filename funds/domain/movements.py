@@ -24,7 +24,10 @@ from funds.domain.entries import (
     platform_account,
 )
 
+BANK = "1010"
 CHANNEL_CLEARING = "1110"
+PAYOUT_FLOAT = "1120"
+PAYOUT_IN_TRANSIT = "2310"
 REFUND_IN_TRANSIT = "2320"
 PAYMENTS_TO_RETURN = "2410"
 
@@ -237,4 +240,74 @@ def payment_from_wallet(
             debited=_available(payer, Category.CONSUMPTION),
             credited=_available(business, Category.INCOME),
         ),
+    )
+
+
+def withdrawal_freeze(*, order_no: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """2010 → 2020 of the owner and the hold, whose key is the withdrawal's order.
+
+    A kind of its own: the order of a "freeze" is paid by it, this one's only waits for approval.
+    """
+    return Entry(
+        kind="withdrawal_freeze",
+        reference=order_no,
+        order_no=order_no,
+        source_no=order_no,
+        lines=_lines(amount_fen, _available(owner, Category.INTERNAL), _frozen(owner, Category.INTERNAL)),
+        holds=(OpenHold(key=order_no, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def withdrawal_sent(*, order_no: str, payout_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """The hold → 2310 payout in transit, before the provider is asked for the first time."""
+    return Entry(
+        kind="withdrawal_sent",
+        reference=order_no,
+        order_no=order_no,
+        source_no=payout_no,
+        lines=_lines(amount_fen, _frozen(owner, Category.WITHDRAWAL), _platform(PAYOUT_IN_TRANSIT, channel)),
+        holds=(SpendHold(key=order_no, account=owner, amount_fen=amount_fen),),
+    )
+
+
+def withdrawal_paid(*, order_no: str, payout_no: str, channel: str, amount_fen: int) -> Entry:
+    """2310 → 1120: the provider paid it out of the prefunded balance."""
+    return Entry(
+        kind="withdrawal_paid",
+        reference=order_no,
+        order_no=order_no,
+        source_no=payout_no,
+        lines=_lines(amount_fen, _platform(PAYOUT_IN_TRANSIT, channel), _platform(PAYOUT_FLOAT, channel)),
+    )
+
+
+def withdrawal_failed(*, order_no: str, payout_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """2310 → 2010 of the owner: the provider surely did not pay. Of category WITHDRAWAL, so that the sum is nothing."""
+    return Entry(
+        kind="withdrawal_failed",
+        reference=order_no,
+        order_no=order_no,
+        source_no=payout_no,
+        lines=_lines(amount_fen, _platform(PAYOUT_IN_TRANSIT, channel), _available(owner, Category.WITHDRAWAL)),
+    )
+
+
+def withdrawal_returned(*, order_no: str, payout_no: str, channel: str, owner: AccountRef, amount_fen: int) -> Entry:
+    """1120 → 2010 of the owner: the bank sent a payout back that had succeeded."""
+    return Entry(
+        kind="withdrawal_returned",
+        reference=order_no,
+        order_no=order_no,
+        source_no=payout_no,
+        lines=_lines(amount_fen, _platform(PAYOUT_FLOAT, channel), _available(owner, Category.WITHDRAWAL)),
+    )
+
+
+def prefund_payouts(*, reference: str, channel: str, bank: str, amount_fen: int) -> Entry:
+    """1010 → 1120: money of ours moved from the bank account to the channel's payout balance."""
+    return Entry(
+        kind="payout_prefund",
+        reference=reference,
+        source_no=reference,
+        lines=_lines(amount_fen, _platform(PAYOUT_FLOAT, channel), _platform(BANK, bank)),
     )

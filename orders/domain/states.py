@@ -19,6 +19,7 @@ class OrderKind(StrEnum):
     REDPACKET_RECEIPT = "REDPACKET_RECEIPT"
     REDPACKET_REFUND = "REDPACKET_REFUND"
     RETURN = "RETURN"
+    WITHDRAWAL = "WITHDRAWAL"
 
 
 class OrderState(StrEnum):

@@ -23,6 +23,7 @@ PUBLIC_BASE_URL = env.str("PAYSYS_PUBLIC_BASE_URL", default="http://127.0.0.1:80
 
 INSTALLED_APPS = [
     "paysys.apps.PaysysConfig",
+    "withdrawals.apps.WithdrawalsConfig",
     "redpacket.apps.RedpacketConfig",
     "payments.apps.PaymentsConfig",
     "orders.apps.OrdersConfig",
@@ -144,6 +145,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Redis, Celery --------------------------------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+REDIS_SENTINELS: list[str] = env.list("PAYSYS_REDIS_SENTINELS", default=[])
+"""host:port of each Sentinel. With them, they name the master; REDIS_URL's host is not used, its password and number are."""
+REDIS_SENTINEL_MASTER = env.str("PAYSYS_REDIS_SENTINEL_MASTER", default="paysys")
+REDIS_SENTINEL_PASSWORD = env.str("PAYSYS_REDIS_SENTINEL_PASSWORD", default="")
 CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
@@ -164,6 +169,8 @@ if CELERY_BROKER_URL.startswith("amqp"):
     CELERY_WORKER_DETECT_QUORUM_QUEUES = True
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60}
+    if CELERY_BROKER_URL.startswith("sentinel"):
+        CELERY_BROKER_TRANSPORT_OPTIONS["master_name"] = REDIS_SENTINEL_MASTER
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 # --- People, time, language -----------------------------------------------------------------------------------------
@@ -177,6 +184,11 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 ACCESS_TOKEN_HOURS = env.int("PAYSYS_ACCESS_TOKEN_HOURS", default=12)
+
+VALIDATOR = env.str("PAYSYS_VALIDATOR", default="required")
+"""Calls that move an employee's money need a validator token ("required"); "when_sent" checks only what is sent."""
+VALIDATOR_SESSION_SECONDS = env.int("PAYSYS_VALIDATOR_SESSION_SECONDS", default=300)
+VALIDATOR_ONCE_SECONDS = env.int("PAYSYS_VALIDATOR_ONCE_SECONDS", default=60)
 
 TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True

@@ -15,7 +15,7 @@ def test_every_check_passes_on_the_real_servers() -> None:
 def test_every_app_of_ours_keeps_a_max_migration_file() -> None:
     ours = [name.split(".")[0] for name in settings.INSTALLED_APPS if ".apps." in name]
     with_migrations = [name for name in ours if (settings.BASE_DIR / name / "migrations").is_dir()]
-    assert sorted(with_migrations) == ["foundation", "funds", "gateway", "identity", "orders", "payments", "redpacket"]
+    assert set(with_migrations) >= {"foundation", "funds", "gateway", "identity", "orders", "payments", "redpacket"}
     for name in with_migrations:
         folder = settings.BASE_DIR / name / "migrations"
         newest = max(path.stem for path in folder.glob("0*.py"))

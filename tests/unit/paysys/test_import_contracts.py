@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from tests.system import ROOT
 
-PACKAGES = ["paysys", "redpacket", "payments", "orders", "funds", "gateway", "identity", "foundation", "simulator"]
+OUTSIDE = {"tests", "benchmarks", "bootstrap"}
+"""Packages that no contract is about."""
+PACKAGES = [path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name not in OUTSIDE]
 
 
 @pytest.fixture
@@ -31,6 +34,12 @@ def test_contracts_hold(tree: Path) -> None:
     result = lint(tree)
     assert result.returncode == 0, result.stdout
     assert "0 broken" in result.stdout
+
+
+def test_every_package_is_under_the_contracts() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    assert sorted(contracts["importlinter"]["root_packages"].split()) == sorted(PACKAGES)
 
 
 @pytest.mark.parametrize(
