@@ -18,6 +18,7 @@ from funds.services import sealing
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
 from redpacket import selectors as redpacket
+from withdrawals import proof as withdrawals
 
 Row = TypeVar("Row")
 
@@ -28,6 +29,7 @@ JOURNAL_OF_KIND: dict[OrderKind, tuple[str, ...]] = {
     OrderKind.REDPACKET_SEND: ("recharge", "freeze"),
     OrderKind.REDPACKET_REFUND: ("hold_release", "refund_done"),
     OrderKind.RETURN: ("refund_done",),
+    OrderKind.WITHDRAWAL: ("withdrawal_paid",),
 }
 """Which journal proves a successful order; receipts are proved by their packet's settlement."""
 
@@ -53,6 +55,7 @@ def prove(*, journals_before: dt.datetime | None = None) -> list[ProofLine]:
         _orders_have_journals(),
         _journals_have_orders(journals_before),
         *redpacket.prove(),
+        *withdrawals.prove(before=journals_before),
     ]
 
 

@@ -24,6 +24,8 @@ REASON_MIN_LENGTH = 5
 CARD_COLUMN = "withdrawals_bankcard.card_no"
 HOLDER_COLUMN = "withdrawals_bankcard.holder"
 PHONE_COLUMN = "withdrawals_bankcard.phone"
+OPENID_COLUMN = "withdrawals_wechataccount.openid"
+WECHAT_HOLDER_COLUMN = "withdrawals_wechataccount.holder"
 PAYEE_COLUMN = "withdrawals_withdrawal.payee_account"
 PAYEE_NAME_COLUMN = "withdrawals_withdrawal.payee_name"
 
@@ -48,6 +50,7 @@ class BankCard(models.Model):
     bank_code = AsciiCharField(_("bank"), max_length=16)
     bank_name = models.CharField(_("bank name"), max_length=60)
     branch = models.CharField(_("branch"), max_length=120, blank=True, default="")
+    is_second_class = models.BooleanField(_("second-class account"), default=False)
     verification_no = AsciiCharField(max_length=32, unique=True)
     created_at = models.DateTimeField(_("bound at"))
     removed_at = models.DateTimeField(_("removed at"), null=True)
@@ -69,6 +72,26 @@ class BankCard(models.Model):
 
     def __str__(self) -> str:
         return self.card_masked
+
+
+@sharding.stored_on("default")
+class WechatAccount(models.Model):
+    """The WeChat identity (openid of our own app) that an employee's withdrawals to WeChat go to."""
+
+    employee_id = models.BigIntegerField(_("employee"), primary_key=True)
+    enterprise_id = models.BigIntegerField(_("enterprise"))
+    openid = AsciiCharField(max_length=512)
+    openid_index = AsciiCharField(max_length=64)
+    holder = AsciiCharField(max_length=1024)
+    bound_at = models.DateTimeField(_("bound at"))
+
+    class Meta:
+        verbose_name = _("WeChat account")
+        verbose_name_plural = _("WeChat accounts")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"WeChat of {self.employee_id}"
 
 
 @sharding.stored_on("default")

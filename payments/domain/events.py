@@ -18,3 +18,7 @@ REFUND_FINISHED = "payments.refund_finished"
 def packet_hold_key(business_no: str) -> str:
     """Key of the hold that carries a red packet's money."""
     return f"redpacket:{business_no}"
+
+
+PAYOUT_NOTICED = "payments.payout_noticed"
+"""{channel, number, outcome, code, message, provider_no, amount_fen, happened_at}: a verified notice about a payout."""

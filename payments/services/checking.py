@@ -92,7 +92,9 @@ def refresh_on_read(*, order_no: str, now: dt.datetime) -> OrderRecord:
     """The order, after asking the provider when it is pending (rate-limited per order, never failing the read)."""
     order = orders.get_order(order_no=order_no)
     undecided = [row for row in order.attempts if row.is_open and row.channel != WALLET]
-    if order.state not in OPEN_ORDER_STATES or not undecided or not _may_ask(order_no):
+    if order.state not in OPEN_ORDER_STATES or not undecided or order.kind is OrderKind.WITHDRAWAL:
+        return order  # of a payout `withdrawals` asks
+    if not _may_ask(order_no):
         return order
     for attempt in undecided:
         try:

@@ -11,7 +11,7 @@ from gateway.ports import CODE_NO_CLOSE, CODE_NOT_FOUND, Outcome
 from gateway.services import calls
 from orders import selectors as orders
 from orders.domain.records import AttemptRecord, OrderRecord
-from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderState
+from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderKind, OrderState
 from orders.services import advancing, opening
 from payments.domain import events, schedule
 from payments.domain.channels import WALLET
@@ -30,13 +30,28 @@ class OrderAlreadyPaid(Rejected):
     message_zh = "订单已支付，不能关闭。"
 
 
+CLOSABLE = frozenset({OrderKind.RECHARGE, OrderKind.PAYMENT, OrderKind.REDPACKET_SEND, OrderKind.TRANSFER})
+"""Orders that somebody pays. Attempts of the others are refunds and payouts, which no provider closes."""
+
+
+class OrderNotClosable(Rejected):
+    """409: money is on its way out under this order."""
+
+    code = "order_not_closable"
+    http_status = 409
+    message_en = "This kind of order cannot be closed."
+    message_zh = "该类订单不能关闭。"
+
+
 def close_order(*, order_no: str, now: dt.datetime) -> OrderRecord:
     """Closes every open attempt at its provider, then the order; returns the order as it stands then.
 
-    Raises OrderAlreadyPaid when it is, or turns out to be, paid (the payment is booked), and Busy when a provider gave
-    no certain answer: the order then stays open and the check job goes on.
+    Raises OrderNotClosable, OrderAlreadyPaid when it is, or turns out to be, paid (the payment is booked), and Busy
+    when a provider gave no certain answer: the order then stays open and the check job goes on.
     """
     order = orders.get_order(order_no=order_no)
+    if order.kind not in CLOSABLE:
+        raise OrderNotClosable({"order_no": order_no, "kind": order.kind.value})
     for attempt in order.attempts:
         if attempt.is_open and attempt.channel != WALLET:
             _close_attempt(attempt, now=now)

@@ -1,0 +1,67 @@
+"""Reads of withdrawals, cards and policies."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from django.db.models import Q, Sum
+
+from foundation import clock
+from foundation.errors import NotFound
+from withdrawals.domain.states import AT_PROVIDER, WithdrawalState
+from withdrawals.models import BankCard, PayoutPolicy, Withdrawal
+
+COMMON = "*"
+"""The policy of what is common to all channels."""
+
+
+def get_policy(*, channel: str) -> PayoutPolicy:
+    """The channel's policy, the common one when it has none, the defaults when nobody set one."""
+    found = {row.channel: row for row in PayoutPolicy.objects.filter(channel__in=[channel, COMMON])}
+    return found.get(channel) or found.get(COMMON) or PayoutPolicy(channel=channel)
+
+
+def is_paused(*, channel: str) -> bool:
+    """Whether staff stopped payouts, of this channel or of all."""
+    return PayoutPolicy.objects.filter(channel__in=[channel, COMMON], is_paused=True).exists()
+
+
+def get_own(*, order_no: str, employee_id: int) -> Withdrawal:
+    """The employee's own withdrawal; NotFound for anybody else's."""
+    row = Withdrawal.objects.filter(pk=order_no[:32], employee_id=employee_id).first() if order_no.isascii() else None
+    if row is None:
+        raise NotFound({"withdrawal": order_no[:32]})
+    return row
+
+
+def list_own(
+    *, employee_id: int, after: Sequence[str] | None, limit: int
+) -> tuple[list[Withdrawal], tuple[str, str] | None]:
+    """The employee's withdrawals, newest first, and the position behind the last one when more follow."""
+    rows = Withdrawal.objects.filter(employee_id=employee_id)
+    if after:
+        moment = dt.datetime.fromisoformat(after[0])
+        rows = rows.filter(Q(created_at__lt=moment) | Q(created_at=moment, order_no__lt=after[1]))
+    found = list(rows.order_by("-created_at", "-order_no")[: limit + 1])
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], (last.created_at.isoformat(), last.order_no)
+
+
+def list_cards(*, employee_id: int) -> list[BankCard]:
+    """The employee's present cards, oldest first."""
+    return list(BankCard.objects.filter(employee_id=employee_id, removed_at=None).order_by("created_at", "id"))
+
+
+def count_in_flight(*, channel: str) -> int:
+    """Payouts of the channel that the provider has not decided."""
+    return Withdrawal.objects.filter(payout_channel=channel, state__in=AT_PROVIDER).count()
+
+
+def sent_today_fen(*, channel: str, now: dt.datetime) -> int:
+    """What left on this channel on the present business day and has not surely failed."""
+    start = clock.day_start(clock.business_date(now))
+    sent = Withdrawal.objects.filter(payout_channel=channel, sent_at__gte=start).exclude(state=WithdrawalState.FAILED)
+    return sent.aggregate(total=Sum("amount_fen"))["total"] or 0
