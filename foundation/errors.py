@@ -69,6 +69,13 @@ class NotFound(Rejected):
     message_zh = "未找到。"
 
 
+class RateLimited(Rejected):
+    code = "rate_limited"
+    http_status = 429
+    message_en = "Too many requests."
+    message_zh = "请求过于频繁。"
+
+
 class Busy(PaysysError):
     """503: try again after `retry_after_seconds` (1 to 60)."""
 

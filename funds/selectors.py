@@ -123,6 +123,12 @@ def platform_balance_fen(*, account: AccountRef) -> int:
     return reports.balance_at(account=account).available_fen
 
 
+def opened_at(*, account: AccountRef) -> dt.datetime | None:
+    """When the account had its first posting; None before that."""
+    row = _row(account)
+    return row.created_at if row is not None else None
+
+
 def _row(account: AccountRef) -> Account | None:
     owner_kind, owner_id, code = account.key
     return Account.objects.using(_alias()).filter(owner_kind=owner_kind, owner_id=owner_id, code=code).first()

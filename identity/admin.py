@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest
 
+from foundation import crypto
 from foundation.admin import ReadOnlyAdmin
-from identity.models import AccessToken, Employee, Enterprise, Group, GroupMember
+from identity.models import MESSAGE_COLUMN, AccessToken, Employee, Enterprise, Group, GroupMember, ShortMessage
 
 
 class NeverDeleted(admin.ModelAdmin):
@@ -67,3 +68,17 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     search_fields = ("=employee__code",)
     fields = ("employee", "created_at", "expires_at", "revoked_at")
     list_select_related = ("employee",)
+
+
+@admin.register(ShortMessage)
+class ShortMessageAdmin(ReadOnlyAdmin):
+    """Outbox of short messages. Texts are here only where no message service is set up (development)."""
+
+    list_display = ("created_at", "phone_masked", "purpose", "state", "shown_text")
+    list_filter = ("state", "purpose")
+    fields = ("created_at", "phone_masked", "purpose", "state", "shown_text")
+    list_per_page = 50
+
+    @admin.display(description="text")
+    def shown_text(self, message: ShortMessage) -> str:
+        return crypto.decrypt(message.text, column=MESSAGE_COLUMN) if message.text else ""

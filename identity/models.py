@@ -9,6 +9,9 @@ from foundation import ids
 from foundation.db import sharding
 from foundation.db.fields import AsciiCharField
 
+PHONE_COLUMN = "identity_employee.phone"
+MESSAGE_COLUMN = "identity_shortmessage.text"
+
 
 @sharding.stored_on("default")
 class Enterprise(models.Model):
@@ -24,7 +27,7 @@ class Enterprise(models.Model):
 
 @sharding.stored_on("default")
 class Employee(models.Model):
-    """A person of an enterprise (员工). `request.user` of the client API."""
+    """A person of an enterprise (员工). `request.user` of the client API. `phone` is closed by foundation.crypto."""
 
     id = models.BigAutoField(primary_key=True)
     enterprise = models.ForeignKey(Enterprise, on_delete=models.PROTECT, related_name="employees")
@@ -32,6 +35,7 @@ class Employee(models.Model):
     name = models.CharField(max_length=100)
     password = AsciiCharField(max_length=128)
     is_active = models.BooleanField(default=True)
+    phone = AsciiCharField(max_length=255, blank=True, default="")
     last_login_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -96,3 +100,49 @@ class GroupMember(models.Model):
 
     def __str__(self) -> str:
         return f"{self.employee_id} in {self.group_id}"
+
+
+@sharding.stored_on("default")
+class PhoneCode(models.Model):
+    """One code that was sent; only its keyed hash. `used_at` is set when it was used or replaced."""
+
+    id = models.BigAutoField(primary_key=True)
+    employee = models.ForeignKey(Employee, on_delete=models.CASCADE, related_name="+")
+    purpose = AsciiCharField(max_length=32)
+    digest = AsciiCharField(max_length=64)
+    tries = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["created_at"], name="phonecode_created")]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} code of {self.employee_id}"
+
+
+@sharding.stored_on("default")
+class ShortMessage(models.Model):
+    """What went to a phone. The text is kept (closed) only where no message service is set up: the admin shows it."""
+
+    class State(models.TextChoices):
+        NEW = "NEW", "new"
+        SENT = "SENT", "sent"
+        FAILED = "FAILED", "not taken"
+        SHOWN = "SHOWN", "shown here"
+
+    id = models.BigAutoField(primary_key=True)
+    phone_masked = AsciiCharField("phone", max_length=16)
+    purpose = AsciiCharField(max_length=32)
+    text = AsciiCharField(max_length=1024, blank=True, default="")
+    state = AsciiCharField(max_length=8, choices=State.choices, default=State.NEW)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["created_at"], name="shortmessage_created")]
+
+    def __str__(self) -> str:
+        return f"{self.phone_masked} {self.purpose}"

@@ -9,6 +9,8 @@ from django.db.models import Q, Sum
 
 from foundation import clock
 from foundation.errors import NotFound
+from funds import selectors as funds
+from funds.domain.entries import employee_account
 from withdrawals.domain.states import AT_PROVIDER, WithdrawalState
 from withdrawals.models import BankCard, PayoutPolicy, Withdrawal
 
@@ -65,3 +67,9 @@ def sent_today_fen(*, channel: str, now: dt.datetime) -> int:
     start = clock.day_start(clock.business_date(now))
     sent = Withdrawal.objects.filter(payout_channel=channel, sent_at__gte=start).exclude(state=WithdrawalState.FAILED)
     return sent.aggregate(total=Sum("amount_fen"))["total"] or 0
+
+
+def account_age_days(*, employee_id: int, enterprise_id: int, now: dt.datetime) -> int:
+    """Whole days since the employee's wallet was opened; 0 without one."""
+    opened_at = funds.opened_at(account=employee_account(employee_id, enterprise_id))
+    return 0 if opened_at is None else max(0, (now - opened_at).days)

@@ -36,6 +36,7 @@ from foundation.errors import (
     NotFound,
     PaysysError,
     PermissionDenied,
+    RateLimited,
     Rejected,
 )
 
@@ -68,13 +69,6 @@ class UnsupportedMediaType(Rejected):
     http_status = 415
     message_en = "Send JSON with Content-Type application/json."
     message_zh = "请使用 application/json。"
-
-
-class RateLimited(Rejected):
-    code = "rate_limited"
-    http_status = 429
-    message_en = "Too many requests."
-    message_zh = "请求过于频繁。"
 
 
 AWAY_RETRY_SECONDS = 3
