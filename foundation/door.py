@@ -1,0 +1,116 @@
+"""Early refusal of callers, before they cost a database query: a set of who is kept out, and counters of misdeeds.
+
+A caller is a text such as "employee:12" or "address:203.0.113.7"; what is behind it is the business of who calls. An
+app publishes the set (risk does, from its block list); refused requests are counted as strikes, and too many of them
+close the door for a while. Redis may forget all of it: nothing here protects money, the rules behind do.
+
+    {door}:blocked         set     callers that are kept out until the app publishes a set without them
+    {door}:strikes:CALLER  integer refused requests; ends STRIKE_SECONDS after the first of them
+    {door}:closed:CALLER   "1"     the door is closed; ends after CLOSED_SECONDS
+
+Source: the second requirements text, 服务可用性 (黑名单的用户过滤，利用 redis 做计数器).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from foundation import redis
+
+logger = structlog.get_logger("door")
+
+STRIKES_ALLOWED = 30
+"""Refused requests within STRIKE_SECONDS: more than any client of ours causes by mistake in a minute."""
+STRIKE_SECONDS = 60
+CLOSED_SECONDS = 600
+
+_BLOCKED = "{door}:blocked"
+_STRIKES = "{door}:strikes:"
+_CLOSED = "{door}:closed:"
+
+_ADMIT = """
+for index, caller in ipairs(ARGV) do
+    if redis.call('SISMEMBER', KEYS[1], caller) == 1 then return {1, index, 0} end
+    local left = redis.call('PTTL', KEYS[index + 1])
+    if left > 0 then return {2, index, left} end
+end
+return {0, 0, 0}
+"""
+_STRIKE = """
+local strikes = redis.call('INCR', KEYS[1])
+if strikes == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+if strikes > tonumber(ARGV[2]) then
+    redis.call('SET', KEYS[2], '1', 'EX', ARGV[3])
+    redis.call('DEL', KEYS[1])
+    return 1
+end
+return 0
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """`is_blocked`: in the published set. `closed_seconds` above 0: too many strikes, come back after that."""
+
+    caller: str = ""
+    is_blocked: bool = False
+    closed_seconds: int = 0
+
+    @property
+    def is_admitted(self) -> bool:
+        return not self.is_blocked and not self.closed_seconds
+
+
+ADMITTED = Admission()
+
+
+def admit(callers: Sequence[str]) -> Admission:
+    """Whether a request of all these callers (1 or more names of one person) may come in; one round trip.
+
+    A Redis that is away admits everybody: the rules behind still refuse.
+    """
+    try:
+        answer: Any = redis.client().eval(
+            _ADMIT, 1 + len(callers), _BLOCKED, *(_CLOSED + caller for caller in callers), *callers
+        )
+    except RedisError as error:
+        logger.warning("door stands open, Redis is away", error=str(error))
+        return ADMITTED
+    code, index, left_ms = (int(part) for part in answer)
+    if code == 0:
+        return ADMITTED
+    caller = callers[index - 1]
+    return Admission(caller=caller, is_blocked=code == 1, closed_seconds=-(-left_ms // 1000))
+
+
+def strike(caller: str) -> bool:
+    """Counts one refused request; True when that closed the door. Never raises: the refusal itself must go out."""
+    try:
+        is_closed = redis.client().eval(
+            _STRIKE, 2, _STRIKES + caller, _CLOSED + caller, STRIKE_SECONDS, STRIKES_ALLOWED, CLOSED_SECONDS
+        )
+    except RedisError as error:
+        logger.warning("strike not counted, Redis is away", error=str(error))
+        return False
+    if is_closed:
+        logger.warning("door closed", caller=caller, seconds=CLOSED_SECONDS)
+    return bool(is_closed)
+
+
+def publish_blocked(callers: Sequence[str]) -> None:
+    """Replaces the whole set at once. Raises redis.RedisError; safe to repeat."""
+    pipe = redis.client().pipeline(transaction=True)
+    pipe.delete(_BLOCKED)
+    for start in range(0, len(callers), 1000):
+        pipe.sadd(_BLOCKED, *callers[start : start + 1000])
+    pipe.execute()
+
+
+def reopen(caller: str) -> None:
+    """Forgets strikes and opens the door again. Raises redis.RedisError."""
+    redis.client().delete(_STRIKES + caller, _CLOSED + caller)
