@@ -7,5 +7,11 @@ class FoundationConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
-        from foundation import housekeeping  # noqa: F401 - registers its job
+        from foundation import (
+            housekeeping,  # noqa: F401 - registers its job
+            outbox,
+            push,
+        )
         from foundation.db import checks  # noqa: F401 - registers the system checks
+
+        outbox.subscribe(push.TOPIC, push.deliver)

@@ -68,3 +68,8 @@ def load_members(*, groups: Sequence[Group]) -> None:
     """Fills `members` of all groups with their employees, in the order of joining, in one query."""
     rows = GroupMember.objects.select_related("employee").order_by("id")
     prefetch_related_objects(groups, Prefetch("members", queryset=rows))
+
+
+def push_owner(*, employee_id: int) -> str:
+    """The label under which foundation.push knows an employee's channel."""
+    return f"employee:{employee_id}"

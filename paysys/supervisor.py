@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 """prctl(2): the signal a process gets when its parent dies."""
 STOP_TIMEOUT_SECONDS = 10.0
 RESTART_PAUSE_SECONDS = 1.0
-COLOURS = {"web": 36, "worker": 33, "beat": 35, "relay": 34, "simulator": 32, "redis": 31}
+COLOURS = {"web": 36, "worker": 33, "beat": 35, "relay": 34, "simulator": 32, "redis": 31, "push": 94}
 
 
 def say(text: str) -> None:
@@ -127,8 +127,9 @@ class Child:
 class Supervisor:
     """Starts the children in order, watches them, stops them all."""
 
-    def __init__(self, *, port: int, simulator_port: int) -> None:
+    def __init__(self, *, port: int, simulator_port: int, push_port: int) -> None:
         self.base_url = f"http://{HOST}:{port}"
+        self.push_origin = f"http://{HOST}:{push_port}"
         self.simulator_url = f"http://{HOST}:{simulator_port}"
         self.redis_port = free_port()
         self.environment = self._environment()
@@ -136,6 +137,7 @@ class Supervisor:
             "redis": [redis_binary(), *self._redis_options()],
             "simulator": programs.simulator(directory=LOCAL / "simulator", port=simulator_port),
             "web": programs.web(port=port),
+            "push": programs.push(port=push_port),
             "worker": programs.worker(),
             "beat": programs.beat(),
             "relay": programs.relay(),
@@ -216,11 +218,13 @@ class Supervisor:
         self.command(
             *("manage.py", "load_demo", "--file", str(LOCAL / "demo.json")),
             *("--base-url", self.base_url, "--simulator-url", self.simulator_url),
+            *("--push-url", f"{self.push_origin}/api/v1/push/events"),
         )
         self._write_environment()
-        for name in ("simulator", "web", "worker", "beat", "relay"):
+        for name in ("simulator", "web", "push", "worker", "beat", "relay"):
             self._start(name)
         _wait_for_http(f"{self.simulator_url}/healthz")
+        _wait_for_http(f"{self.push_origin}/healthz")
         _wait_for_http(f"{self.base_url}/readyz")
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -266,10 +270,10 @@ class Supervisor:
     def stop(self) -> None:
         """SIGTERM to every process group, last started first; SIGKILL after STOP_TIMEOUT_SECONDS."""
         self.stopping.set()
-        for name in ("beat", "relay", "web", "worker", "simulator", "redis"):
+        for name in ("beat", "relay", "push", "web", "worker", "simulator", "redis"):
             self.children[name].signal_group(signal.SIGTERM)
             if name == "worker":
-                self._wait(["beat", "relay", "web", "worker"])
+                self._wait(["beat", "relay", "push", "web", "worker"])
         self._wait(list(self.children))
         for child in self.children.values():
             child.signal_group(signal.SIGKILL)
@@ -287,6 +291,7 @@ class Supervisor:
             f"""
   API              {self.base_url}/api/v1/      reference {self.base_url}/api/docs/
   Admin            {self.base_url}/admin/       log in as admin, maker, checker, risk, auditor or ops
+  Push             {self.push_origin}/api/v1/push/events   one employee's events (docs/VALIDATOR.md)
   Provider side    {self.simulator_url}/        scan and pay as a person
   Log-ins          .local/demo.json      (every demo password is in it)
   Logs             .local/logs/
@@ -334,6 +339,7 @@ def only_one() -> Iterator[None]:
 
 
 def _port(variable: str, default: int) -> int:
+    """The port that the environment names, or the default; SystemExit when it is none or taken."""
     text = os.environ.get(variable, str(default))
     if not text.isdigit() or not 1 <= int(text) <= 65535:
         raise SystemExit(f"{variable} must be a port number, not {text!r}")
@@ -347,7 +353,8 @@ def main() -> int:
     (LOCAL / "logs").mkdir(parents=True, exist_ok=True)
     with only_one():
         port, simulator_port = _port("PAYSYS_PORT", 8000), _port("PAYSYS_SIMULATOR_PORT", 8900)
-        supervisor = Supervisor(port=port, simulator_port=simulator_port)
+        push_port = _port("PAYSYS_PUSH_PORT", free_port())
+        supervisor = Supervisor(port=port, simulator_port=simulator_port, push_port=push_port)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.stopping.set())
         status = 0

@@ -16,16 +16,23 @@ from identity.services import login
 MAX_TOKEN_LENGTH = 128
 
 
+def bearer_token(header: str) -> str | None:
+    """The token in an Authorization header, None without one. Raises NotAuthenticated for anything else."""
+    if not header:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
+        raise NotAuthenticated()
+    return token
+
+
 class EmployeeTokenAuthentication(BaseAuthentication):
     """Sets request.user to the Employee; a wrong token is 401, no header leaves the request anonymous."""
 
     def authenticate(self, request: Request) -> tuple[Employee, str] | None:
-        header = request.headers.get("Authorization", "")
-        if not header:
+        token = bearer_token(request.headers.get("Authorization", ""))
+        if token is None:
             return None
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
-            raise NotAuthenticated()
         return login.authenticate_token(token=token, now=clock.now()), token
 
     def authenticate_header(self, request: Request) -> str:

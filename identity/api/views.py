@@ -15,7 +15,7 @@ from foundation.api.schema import error_responses
 from foundation.api.serializers import StrictSerializer, TextField, read
 from identity import selectors
 from identity.models import Employee, Group
-from identity.services import directory, login
+from identity.services import directory, login, phone_codes, validator
 
 
 class LoginRequest(StrictSerializer):
@@ -58,6 +58,22 @@ class GroupAnswer(serializers.Serializer):
 
 class GroupListAnswer(serializers.Serializer):
     items = GroupSerializer(many=True)
+
+
+class PhoneCodeRequest(StrictSerializer):
+    purpose = serializers.ChoiceField(choices=[purpose.value for purpose in phone_codes.Purpose])
+
+
+class PhoneCodeAnswer(serializers.Serializer):
+    expires_in_seconds = serializers.IntegerField()
+
+
+class TokenRequest(StrictSerializer):
+    kind = serializers.ChoiceField(choices=[kind.value for kind in validator.Kind])
+
+
+class TokenAnswer(serializers.Serializer):
+    request_id = serializers.CharField()
 
 
 class LoginView(APIView):
@@ -103,3 +119,37 @@ class GroupsView(APIView):
         )
         selectors.load_members(groups=[group])
         return Response({"group": GroupSerializer(group).data}, status=201)
+
+
+class ValidatorTokensView(APIView):
+    """Ask for a validator token. It arrives as event `validator.token` on the caller's push channel, never here."""
+
+    @extend_schema(
+        operation_id="validator_tokens_create",
+        request=TokenRequest,
+        responses={202: TokenAnswer, **error_responses(400, 401, 413, 415, 503)},
+    )
+    def post(self, request: Request) -> Response:
+        data = read(TokenRequest, request)
+        request_id = validator.issue(
+            employee=cast(Employee, request.user), kind=validator.Kind(data["kind"]), now=clock.now()
+        )
+        return Response({"request_id": request_id}, status=202)
+
+
+class PhoneCodesView(APIView):
+    """Ask for a code by short message to the employee's registered phone. The answer never contains it."""
+
+    @extend_schema(
+        operation_id="auth_phone_codes_create",
+        request=PhoneCodeRequest,
+        responses={202: PhoneCodeAnswer, **error_responses(400, 401, 413, 415, 422, 429, 503)},
+    )
+    def post(self, request: Request) -> Response:
+        data = read(PhoneCodeRequest, request)
+        phone_codes.send(
+            employee_id=cast(Employee, request.user).pk,
+            purpose=phone_codes.Purpose(data["purpose"]),
+            now=clock.now(),
+        )
+        return Response({"expires_in_seconds": int(phone_codes.LIFE.total_seconds())}, status=202)

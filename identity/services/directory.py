@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from foundation import crypto
 from foundation.db import roles, transactions
 from foundation.errors import InvalidRequest
-from identity.models import Employee, Enterprise, Group, GroupMember
+from identity.models import PHONE_COLUMN, Employee, Enterprise, Group, GroupMember
 
 GROUP_MAX_MEMBERS = 20_000
 NAME_MAX_LENGTH = 60
@@ -18,9 +19,10 @@ def create_enterprise(*, code: str, name: str) -> Enterprise:
     return Enterprise.objects.create(code=code, name=name)
 
 
-def create_employee(*, enterprise_id: int, code: str, name: str, password: str) -> Employee:
-    """A new employee who can log in with `password`."""
-    employee = Employee(enterprise_id=enterprise_id, code=code, name=name)
+def create_employee(*, enterprise_id: int, code: str, name: str, password: str, phone: str = "") -> Employee:
+    """A new employee who can log in with `password`; codes go to `phone` (stored closed)."""
+    closed = crypto.encrypt(phone, column=PHONE_COLUMN) if phone else ""
+    employee = Employee(enterprise_id=enterprise_id, code=code, name=name, phone=closed)
     employee.set_password(password)
     employee.save()
     return employee

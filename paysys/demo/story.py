@@ -21,6 +21,8 @@ from typing import Any
 
 import requests
 
+from paysys.demo.channel import Channel, ChannelError
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_SECONDS = 30
 WAIT_SECONDS = 60.0
@@ -48,25 +50,45 @@ def yuan(fen: int) -> str:
 
 
 class Api:
-    """One employee's HTTP client."""
+    """One employee's HTTP client, with his push channel open."""
 
-    def __init__(self, base_url: str, person: dict[str, Any]) -> None:
+    def __init__(self, base_url: str, push_url: str, person: dict[str, Any]) -> None:
         self.base_url = base_url
         self.name = person["employee"]
         self.session = requests.Session()
         token = self.call("POST", "auth/login", {key: person[key] for key in ("enterprise", "employee", "password")})
         self.session.headers["Authorization"] = f"Bearer {token['access_token']}"
+        self.channel = Channel(
+            push_url,
+            token["access_token"],
+            lambda kind: str(self.call("POST", "validator/tokens", {"kind": kind})["request_id"]),
+        )
 
-    def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> requests.Response:
-        headers = {"Idempotency-Key": key} if key else {}
+    def request(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
+    ) -> requests.Response:
+        headers = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
         return self.session.request(
             method, f"{self.base_url}/api/v1/{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS
         )
 
     def call(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
-        answer = self.request(method, path, body, key=key)
+        return self._good(self.request(method, path, body, key=key))
+
+    def fresh(self, path: str, body: Any = None, *, key: str | None = None) -> requests.Response:
+        """A POST that moves money: with the token that came over the push channel and a number of its own."""
+        token, number = self.channel.take()
+        return self.request("POST", path, body, key=key, headers={"X-Pay-Token": token, "X-Pay-Seq": str(number)})
+
+    def pay(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        """As `fresh`, and a refusal ends the story."""
+        return self._good(self.fresh(path, body, key=key))
+
+    @staticmethod
+    def _good(answer: requests.Response) -> Any:
         if answer.status_code >= 400:
-            raise StoryError(f"{method} {path} answered {answer.status_code}: {answer.text[:300]}")
+            path = answer.request.path_url
+            raise StoryError(f"{answer.request.method} {path} answered {answer.status_code}: {answer.text[:300]}")
         return answer.json()
 
     def wallet(self) -> dict[str, int]:
@@ -82,7 +104,7 @@ class Story:
         members = [person for person in world["employees"] if group["id"] in person["group_ids"]]
         self.group_id = group["id"]
         with ThreadPoolExecutor(8) as pool:
-            self.people = list(pool.map(lambda person: Api(world["base_url"], person), members))
+            self.people = list(pool.map(lambda person: Api(world["base_url"], world["push_url"], person), members))
         self.sender = self.people[0]
         self.rows: list[Row] = []
 
@@ -91,6 +113,7 @@ class Story:
             ("recharge ¥100.00 by a WeChat scan", self.recharge),
             ("the same notification again, three times", self.repeat_notice),
             ("forged, stale, cut and wrong-amount notifications", self.bad_notices),
+            ("a captured transfer: used number, stolen token, none at all", self.captured),
             ("lucky packet of ¥88.88 in 10 shares, 15 people grab at once", self.rush),
             ("everybody grabs again", self.grab_again),
             ("settled into wallets", self.settled),
@@ -116,6 +139,27 @@ class Story:
         expect(state == "SUCCESS", f"the order is {state}")
         self.rows.append(Row("recharge", yuan(10_000), self.order_no, state))
 
+    def captured(self) -> None:
+        """Somebody replays what he saw on the wire, and asks without a token at all."""
+        before = self.sender.wallet()
+        token, number = self.sender.channel.take()
+        shown = {"X-Pay-Token": token, "X-Pay-Seq": str(number)}
+        body = {"to_employee": self.people[1].name, "amount_fen": 1, "memo": "again"}
+        self._refused(self.sender.request("POST", "transfers", body, key=new_key()), "token_invalid", "no token")
+        poor = {**body, "amount_fen": 9_999_999}
+        first = self.sender.request("POST", "transfers", poor, key=new_key(), headers=shown)
+        expect(first.status_code == 422, f"a transfer of too much answered {first.status_code}")
+        again = self.sender.request("POST", "transfers", body, key=new_key(), headers=shown)
+        self._refused(again, "sequence_used", "a used number")
+        stolen = self.people[2].request("POST", "transfers", body, key=new_key(), headers=shown)
+        self._refused(stolen, "token_invalid", "somebody else's token")
+        expect(self.sender.wallet() == before, "a refused transfer moved money")
+
+    def _refused(self, answer: requests.Response, code: str, what: str) -> None:
+        seen = (answer.status_code, answer.json().get("error", {}).get("code"))
+        expect(seen == (403, code), f"a transfer with {what} answered {seen}")
+        self.rows.append(Row(f"transfer with {what}", yuan(0), "", f"refused 403 {code}"))
+
     def repeat_notice(self) -> None:
         before = self.sender.wallet()
         result = self.simulator("POST", "notices/resend", {"attempt_no": self.attempt_no, "times": 3})
@@ -136,13 +180,11 @@ class Story:
     def rush(self) -> None:
         self.before_rush = {person.name: person.wallet()["available_fen"] for person in self.people}
         body = {"kind": "lucky", "total_fen": 8_888, "count": 10, "group": self.group_id, "pay": "wallet"}
-        packet = self.sender.call("POST", "redpackets", {**body, "greeting": "恭喜发财"}, key=new_key())
+        packet = self.sender.pay("redpackets", {**body, "greeting": "恭喜发财"}, key=new_key())
         self.packet_id = packet["redpacket"]["id"]
         self.wait_open(self.packet_id, self.sender)
         with ThreadPoolExecutor(len(self.people)) as pool:
-            answers = list(
-                pool.map(lambda person: person.request("POST", f"redpackets/{self.packet_id}/grab"), self.people)
-            )
+            answers = list(pool.map(lambda person: person.fresh(f"redpackets/{self.packet_id}/grab"), self.people))
         self.grabbed = {
             person.name: answer.json()["amount_fen"]
             for person, answer in zip(self.people, answers, strict=True)
@@ -163,7 +205,7 @@ class Story:
 
     def grab_again(self) -> None:
         for person in self.people:
-            answer = person.request("POST", f"redpackets/{self.packet_id}/grab")
+            answer = person.fresh(f"redpackets/{self.packet_id}/grab")
             if person.name in self.grabbed:
                 seen = (answer.status_code, answer.json().get("result"), answer.json().get("amount_fen"))
                 expect(seen == (200, "already", self.grabbed[person.name]), f"a repeated grab answered {seen}")
@@ -187,16 +229,16 @@ class Story:
         self.before_expiry = self.sender.wallet()["available_fen"]
         life = {"expires_in_seconds": PACKET_LIFE_SECONDS}
         half = {"kind": "lucky", "total_fen": 1_000, "count": 10, "group": self.group_id, "pay": "wallet", **life}
-        self.half_id = self.sender.call("POST", "redpackets", half, key=new_key())["redpacket"]["id"]
+        self.half_id = self.sender.pay("redpackets", half, key=new_key())["redpacket"]["id"]
         receiver = self.people[1].name
         scan = {"channel": "wechat", "scene": "native"}
         paid = {"kind": "normal", "total_fen": 520, "count": 1, "receiver": receiver, "pay": scan, **life}
-        self.by_wechat = self.sender.call("POST", "redpackets", paid, key=new_key())
+        self.by_wechat = self.sender.pay("redpackets", paid, key=new_key())
         self.pay(self.by_wechat["payment"])
         self.wait_open(self.half_id, self.sender)
         self.wait_open(self.by_wechat["redpacket"]["id"], self.sender)
         self.half_taken = sum(
-            person.call("POST", f"redpackets/{self.half_id}/grab")["amount_fen"] for person in self.people[1:6]
+            person.pay(f"redpackets/{self.half_id}/grab")["amount_fen"] for person in self.people[1:6]
         )
         self.rows.append(Row("second packet half grabbed", yuan(self.half_taken), self.half_id, "OPEN"))
 
@@ -213,7 +255,7 @@ class Story:
             state = self.packet(packet_id, self.sender)["state"]
             expect(state == "EXPIRED", f"the packet is {state}")
             self.rows.append(Row(what, yuan(amount), packet_id, state))
-        late = self.people[7].request("POST", f"redpackets/{self.half_id}/grab")
+        late = self.people[7].fresh(f"redpackets/{self.half_id}/grab")
         expect(late.status_code == 410, f"a grab after expiry answered {late.status_code}")
 
     # --- helpers --------------------------------------------------------------------------------------------------
@@ -289,7 +331,7 @@ def main() -> int:
             begun = time.monotonic()
             step()
             print(f"  [{number}/{len(steps)}] ok ({time.monotonic() - begun:.1f} s)", flush=True)
-    except (StoryError, requests.RequestException, KeyError) as error:
+    except (StoryError, ChannelError, requests.RequestException, KeyError) as error:
         print(f"\n  FAILED: {error!r}", flush=True)
         return 1
     print()

@@ -25,6 +25,7 @@ CONTRACT = {
     "/api/v1/redpackets/{packet_id}": {"get"},
     "/api/v1/redpackets/{packet_id}/grab": {"post"},
     "/api/v1/groups": {"get", "post"},
+    "/api/v1/validator/tokens": {"post"},
 }
 EMPLOYEE, BUSINESS = {"employeeToken": []}, {"signedRequest": []}
 CALLERS = {"/api/v1/payments": [BUSINESS], "/api/v1/orders/{order_no}": [EMPLOYEE, BUSINESS]}
