@@ -46,7 +46,11 @@ class Relay:
             if self._ring(f"outbox:{alias}", "foundation.drain_outbox", [alias], "callbacks"):
                 rung.append(f"outbox:{alias}")
         for bell in bells.registered():
-            if bell.due() and self._ring(bell.name, bell.task, [], bell.queue):
+            if not bell.due():
+                continue
+            if bell.messages is not None:
+                rung += [bell.name for text in bell.messages() if self._send(bell.task, [text], bell.queue)]
+            elif self._ring(bell.name, bell.task, [], bell.queue):
                 rung.append(bell.name)
         return rung
 
@@ -54,6 +58,10 @@ class Relay:
         moment = time.monotonic()
         if moment - self._rung_at.get(name, 0.0) < RING_AGAIN_SECONDS:
             return False
-        current_app.send_task(task, args=args, queue=queue, expires=BELL_EXPIRES_SECONDS, ignore_result=True)
         self._rung_at[name] = moment
+        return self._send(task, args, queue)
+
+    @staticmethod
+    def _send(task: str, args: list[str], queue: str) -> bool:
+        current_app.send_task(task, args=args, queue=queue, expires=BELL_EXPIRES_SECONDS, ignore_result=True)
         return True

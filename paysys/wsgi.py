@@ -1,4 +1,4 @@
-"""WSGI entry for granian."""
+"""WSGI entry for granian: the front door of grabs, Django behind it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.production")
 _django = get_wsgi_application()
 
+from redpacket.api.front_door import FrontDoor  # noqa: E402 - needs the apps, which the line above loads
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+
+def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Django, with the request's charset taken away: our input is UTF-8 (RFC 8259).
 
     Django decodes the query with whatever charset the Content-Type names and fails before any middleware when it is
@@ -22,3 +24,6 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if "charset" in content_type.lower():
         environ["CONTENT_TYPE"] = content_type.partition(";")[0]
     return _django(environ, start_response)
+
+
+application = FrontDoor(_serve)

@@ -8,22 +8,40 @@ Keys of one packet share the hash slot `{<packet id>}` and end KEEP_SECONDS afte
     rp:{id}:pending  zset   employee id → ms when he took a share whose claim is not known to be committed
     rp:{id}:members  set    employee ids that may grab: the receiver, or the group as it was when the keys were built
     rp:{id}:build    string who builds the keys now; ends after BUILD_LOCK_SECONDS
+    rp:{id}:rate     string microseconds: the moment up to which the packet's calls are paid for; ends then
 
-`admit` is the one script of a grab. A wrong list is harmless: the database refuses what is not free. Without `meta` the
-answer is MISSING and the keys are built again from the database. Every function may raise redis.RedisError.
+Keys of a person, for `admit` alone:
+
+    rp:rate:<employee>   string as `rate`, for all of his grabs
+    rp:session:<digest>  string "<employee>:<enterprise>:<ms of its end>": who holds the access token of that SHA-256;
+                         ends with the token or after settings.REDPACKET_SESSION_SECONDS
+
+`admit` is the one script of a grab: who calls, how often, his validator token, the packet, his share. It reads keys of
+several slots, so it needs one master (alone or with Sentinels), not a Redis Cluster. A wrong list is harmless: the
+database refuses what is not free. Without `meta` the answer is MISSING and the keys are built again from the database.
+Every function may raise redis.RedisError. The scripts go over one connection per thread, past redis-py's pool and
+command layer: a call costs the caller a third of the processor time (design `performance.md`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
+import hashlib
+import os
 import secrets
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
+
+import hiredis
+from redis.exceptions import ConnectionError as ConnectionFailed
+from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.exceptions import TimeoutError as TimedOut
 
 from foundation import redis
+from identity import validator_lua
 
 KEEP_SECONDS = 3600
 """A repeated click within an hour after the expiry is still answered without the database."""
@@ -42,6 +60,10 @@ class Code(StrEnum):
     FORBIDDEN = "FORBIDDEN"  # not the receiver, not in the group
     FOREIGN = "FOREIGN"  # another enterprise's packet: he must not learn that it exists
     MISSING = "MISSING"  # Redis does not know the packet
+    UNKNOWN = "UNKNOWN"  # Redis does not know the session: the database says whose token it is
+    LIMITED = "LIMITED"  # too many calls of the employee, or on the packet
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 - the validator's verdict
+    SEQUENCE_USED = "SEQUENCE_USED"  # the validator's verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +82,57 @@ class Ticket:
         return Ticket(share_no=int(share_no), amount_fen=int(amount_fen))
 
 
+class PresentedToken(Protocol):
+    """A validator token as a request shows it (identity.services.validator.PresentedToken)."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def sequence(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Calls a second in the long run, and calls that may come at once; per employee over all packets, and per packet.
+
+    A rate of 0 means no limit.
+    """
+
+    employee_per_second: int
+    employee_burst: int
+    packet_per_second: int
+    packet_burst: int
+
+    def arguments(self) -> tuple[int, int, int, int]:
+        """For the script: microseconds that one call pays for, calls at once; 0 without a limit."""
+        return (
+            _interval_us(self.employee_per_second),
+            self.employee_burst,
+            _interval_us(self.packet_per_second),
+            self.packet_burst,
+        )
+
+
+def _interval_us(per_second: int) -> int:
+    return 0 if per_second <= 0 else max(1, 1_000_000 // per_second)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """Answer of `admit`; `ticket` only with TAKEN and ALREADY."""
+    """Answer of `admit`; `ticket` only with TAKEN and ALREADY, `wait_seconds` only with LIMITED.
+
+    The ids say who asked; they are 0 with UNKNOWN.
+    """
 
     code: Code
+    employee_id: int = 0
+    enterprise_id: int = 0
     ticket: Ticket | None = None
+    wait_seconds: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,32 +148,64 @@ class Contents:
     members: Iterable[int]
 
 
-# KEYS meta list taken pending members; ARGV employee, enterprise, token (reserved for validator tokens: the check of
-# token and sequence belongs before everything else in this script; an empty text means "none asked for").
-_ADMIT = """
-local meta = redis.call('HMGET', KEYS[1], 'state', 'enterprise', 'expires_ms', 'drop_ms')
-if not meta[1] then return {'MISSING'} end
-if meta[2] ~= ARGV[2] then return {'FOREIGN'} end
-if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 0 then return {'FORBIDDEN'} end
-local mine = redis.call('HGET', KEYS[3], ARGV[1])
-if mine then
-  if redis.call('ZSCORE', KEYS[4], ARGV[1]) then return {'TAKEN', mine} end
-  return {'ALREADY', mine}
-end
-if meta[1] == 'EXHAUSTED' then return {'EMPTY'} end
-if meta[1] == 'EXPIRED' then return {'EXPIRED'} end
-if meta[1] ~= 'OPEN' then return {'NOT_OPEN'} end
+# KEYS meta list taken pending members, rate of the packet, session, validator token
+# ARGV employee ("" = whose session it is), enterprise, sequence ("" = no validator token is asked for), microseconds of
+#      one call and calls at once: of the employee, of the packet (0 = not limited), fingerprint of the request
+# The answer begins with code, employee, enterprise. Limits come before everything that costs or moves anything; a call
+# that is refused for them pays nothing, so who hammers gets exactly his rate.
+_ADMIT = (
+    validator_lua.CONSUME_LUA
+    + """
 local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if now_ms >= tonumber(meta[3]) then return {'EXPIRED'} end
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
+local employee, enterprise = ARGV[1], ARGV[2]
+if employee == '' then
+  local known = redis.call('GET', KEYS[7])
+  if not known then return {'UNKNOWN', '0', '0'} end
+  local ends_ms
+  employee, enterprise, ends_ms = string.match(known, '^(%d+):(%d+):(%d+)$')
+  if now_ms >= tonumber(ends_ms) then return {'UNKNOWN', '0', '0'} end
+end
+local function wait_us(key, interval, burst)
+  local paid_until = tonumber(redis.call('GET', key) or 0)
+  if paid_until < now_us then paid_until = now_us end
+  paid_until = paid_until + interval
+  local wait = paid_until - now_us - interval * burst
+  if wait > 0 then return wait end
+  redis.call('SET', key, string.format('%.0f', paid_until), 'PX', math.ceil((paid_until - now_us) / 1000))
+  return 0
+end
+local wait = 0
+if ARGV[4] ~= '0' then wait = wait_us('rp:rate:' .. employee, tonumber(ARGV[4]), tonumber(ARGV[5])) end
+if wait == 0 and ARGV[6] ~= '0' then wait = wait_us(KEYS[6], tonumber(ARGV[6]), tonumber(ARGV[7])) end
+if wait > 0 then return {'LIMITED', employee, enterprise, string.format('%.0f', math.ceil(wait / 1000000))} end
+if ARGV[3] ~= '' then
+  local verdict = consume_token(KEYS[8], employee, ARGV[3], ARGV[8], now_ms)
+  if verdict ~= 'OK' and verdict ~= 'REPEAT' then return {verdict, employee, enterprise} end
+end
+local meta = redis.call('HMGET', KEYS[1], 'state', 'enterprise', 'expires_ms', 'drop_ms')
+if not meta[1] then return {'MISSING', employee, enterprise} end
+if meta[2] ~= enterprise then return {'FOREIGN', employee, enterprise} end
+if redis.call('SISMEMBER', KEYS[5], employee) == 0 then return {'FORBIDDEN', employee, enterprise} end
+local mine = redis.call('HGET', KEYS[3], employee)
+if mine then
+  if redis.call('ZSCORE', KEYS[4], employee) then return {'TAKEN', employee, enterprise, mine} end
+  return {'ALREADY', employee, enterprise, mine}
+end
+if meta[1] == 'EXHAUSTED' then return {'EMPTY', employee, enterprise} end
+if meta[1] == 'EXPIRED' then return {'EXPIRED', employee, enterprise} end
+if meta[1] ~= 'OPEN' then return {'NOT_OPEN', employee, enterprise} end
+if now_ms >= tonumber(meta[3]) then return {'EXPIRED', employee, enterprise} end
 local ticket = redis.call('LPOP', KEYS[2])
-if not ticket then return {'EMPTY'} end
-redis.call('HSET', KEYS[3], ARGV[1], ticket)
-redis.call('ZADD', KEYS[4], now_ms, ARGV[1])
+if not ticket then return {'EMPTY', employee, enterprise} end
+redis.call('HSET', KEYS[3], employee, ticket)
+redis.call('ZADD', KEYS[4], now_ms, employee)
 redis.call('PEXPIREAT', KEYS[3], meta[4])
 redis.call('PEXPIREAT', KEYS[4], meta[4])
-return {'TAKEN', ticket}
+return {'TAKEN', employee, enterprise, ticket}
 """
+)
 
 # ARGV employee, the ticket that the database says is his. Another one that he held meanwhile goes back to the list.
 _CONFIRM = """
@@ -149,9 +248,92 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-@functools.lru_cache(maxsize=16)
-def _script(text: str) -> Any:
-    return redis.client().register_script(text)
+class _Script:
+    """A script and the name that Redis gives it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - the name that EVALSHA wants
+
+    def command(self, keys: Sequence[str], arguments: Sequence[str | int], *, name: str = "EVALSHA") -> bytes:
+        body = self.digest if name == "EVALSHA" else self.text
+        words: tuple[Any, ...] = (name, body, len(keys), *keys, *arguments)
+        return bytes(hiredis.pack_command(words))
+
+
+_admit, _confirm, _release_script = _Script(_ADMIT), _Script(_CONFIRM), _Script(_RELEASE)
+_mark, _unlock = _Script(_MARK), _Script(_UNLOCK)
+
+
+class _Line(threading.local):
+    """The thread's own connection, of the kind in the shared client's pool: it obeys Sentinels and the breaker."""
+
+    client: Any = None
+    connection: Any = None
+    process_id: int = 0
+
+
+_line = _Line()
+
+
+def _call(calls: Sequence[tuple[_Script, Sequence[str], Sequence[str | int]]]) -> list[Any]:
+    """Runs scripts in one round trip.
+
+    Every script of ours is safe to repeat, so a line that was cut while nobody used it (the server was restarted) is
+    made once more; a time-out is not waited for twice.
+    """
+    redis.breaker.admit()
+    is_fresh = _connect()
+    try:
+        return _ask(calls)
+    except (ConnectionFailed, ReadOnlyError):
+        _line.connection.disconnect()  # after a fail-over the next one goes to the new master
+        if is_fresh:
+            raise
+    _connect()
+    return _ask(calls)
+
+
+def _connect() -> bool:
+    """Makes sure that the thread has a connection; True when it was made now.
+
+    Not taken from the pool: it would count every one against its bound and never get it back.
+    """
+    client = redis.client()
+    if _line.client is not client or _line.process_id != os.getpid():
+        pool = client.connection_pool
+        _line.connection = pool.connection_class(**pool.connection_kwargs)
+        _line.client, _line.process_id = client, os.getpid()
+    if _line.connection.is_connected:
+        return False
+    _line.connection.connect()
+    return True
+
+
+def _ask(calls: Sequence[tuple[_Script, Sequence[str], Sequence[str | int]]]) -> list[Any]:
+    connection = _line.connection
+    connection.send_packed_command(
+        [b"".join(script.command(keys, arguments) for script, keys, arguments in calls)], check_health=False
+    )
+    answers: list[Any] = []
+    problem: Exception | None = None
+    for script, keys, arguments in calls:
+        try:
+            answers.append(connection.read_response(disconnect_on_error=True))
+        except NoScriptError:
+            answers.append((script, keys, arguments))
+        except (ConnectionFailed, TimedOut):
+            raise
+        except Exception as error:  # the other answers must still be read from the line
+            problem = error
+    if problem is not None:
+        raise problem
+    for position, answer in enumerate(answers):
+        if isinstance(answer, tuple):
+            script, keys, arguments = answer
+            connection.send_packed_command([script.command(keys, arguments, name="EVAL")], check_health=False)
+            answers[position] = connection.read_response()
+    return answers
 
 
 def _key(packet_id: str, name: str) -> str:
@@ -163,19 +345,69 @@ def keys_of(packet_id: str) -> list[str]:
     return [_key(packet_id, name) for name in ("meta", "list", "taken", "pending", "members")]
 
 
-def admit(*, packet_id: str, employee_id: int, enterprise_id: int, token: str = "") -> Admission:
+def session_key(digest: str) -> str:
+    """Where the holder of an access token is remembered; `digest` is its SHA-256."""
+    return f"rp:session:{digest}"
+
+
+NO_LIMITS = Rates(employee_per_second=0, employee_burst=0, packet_per_second=0, packet_burst=0)
+
+
+def admit(
+    *,
+    packet_id: str,
+    employee_id: int = 0,
+    enterprise_id: int = 0,
+    session: str = "",
+    presented: PresentedToken | None = None,
+    rates: Rates = NO_LIMITS,
+) -> Admission:
     """Asks for a share: one script, one round trip.
 
-    The same employee gets the same share again: as TAKEN until `confirm`, then as ALREADY, also after the expiry.
-    `token` is reserved and not looked at yet.
+    The same employee gets the same share again: as TAKEN until `confirm`, then as ALREADY, also after the expiry. Who
+    asks is given by his ids, or by `session`, the digest of his access token. `presented` is his validator token, whose
+    number is consumed here (the same request again passes); None asks for none.
     """
-    answer = _script(_ADMIT)(keys=keys_of(packet_id), args=[employee_id, enterprise_id, token], client=redis.client())
-    return Admission(code=Code(answer[0]), ticket=Ticket.parse(answer[1]) if len(answer) > 1 else None)
+    keys = (
+        *keys_of(packet_id),
+        _key(packet_id, "rate"),
+        session_key(session),
+        presented.key if presented else "",
+    )
+    who = ("", "") if session else (employee_id, enterprise_id)
+    proof = (presented.sequence, presented.fingerprint) if presented else ("", "")
+    answer = _call([(_admit, keys, (*who, proof[0], *rates.arguments(), proof[1]))])[0]
+    code = Code(answer[0])
+    return Admission(
+        code=code,
+        employee_id=int(answer[1]),
+        enterprise_id=int(answer[2]),
+        ticket=Ticket.parse(answer[3]) if code in (Code.TAKEN, Code.ALREADY) else None,
+        wait_seconds=int(answer[3]) if code is Code.LIMITED else 0,
+    )
+
+
+def remember_session(*, digest: str, employee_id: int, enterprise_id: int, ends_at: dt.datetime, seconds: int) -> None:
+    """Lets `admit` know who holds the access token, until the token's end, at most for `seconds`."""
+    ends_ms = _milliseconds(ends_at)
+    redis.client().set(session_key(digest), f"{employee_id}:{enterprise_id}:{ends_ms}", px=max(1, seconds * 1000))
+
+
+def forget_sessions(*, digests: Sequence[str]) -> None:
+    """The tokens are worth nothing any more."""
+    if digests:
+        redis.client().delete(*(session_key(digest) for digest in digests))
 
 
 def confirm(*, packet_id: str, employee_id: int, ticket: Ticket) -> None:
     """The claim of `ticket` is committed. Another share that was reserved for him meanwhile becomes free again."""
-    _script(_CONFIRM)(keys=keys_of(packet_id), args=[employee_id, ticket.text()], client=redis.client())
+    confirm_all(claims=[(packet_id, employee_id, ticket)])
+
+
+def confirm_all(*, claims: Sequence[tuple[str, int, Ticket]]) -> None:
+    """As `confirm`, for (packet, employee, share) of many in one round trip."""
+    if claims:
+        _call([(_confirm, keys_of(packet), (employee, ticket.text())) for packet, employee, ticket in claims])
 
 
 def give_back(*, packet_id: str, employee_id: int, ticket: Ticket) -> bool:
@@ -189,13 +421,12 @@ def discard(*, packet_id: str, employee_id: int, ticket: Ticket) -> bool:
 
 
 def _release(packet_id: str, employee_id: int, ticket: Ticket, back: str) -> bool:
-    arguments = [employee_id, ticket.text(), back]
-    return bool(_script(_RELEASE)(keys=keys_of(packet_id), args=arguments, client=redis.client()))
+    return bool(_call([(_release_script, keys_of(packet_id), (employee_id, ticket.text(), back))])[0])
 
 
 def mark(*, packet_id: str, state: str) -> None:
     """Sets the packet's state where Redis knows the packet, so that late grabs are refused without the database."""
-    _script(_MARK)(keys=[_key(packet_id, "meta")], args=[state], client=redis.client())
+    _call([(_mark, [_key(packet_id, "meta")], [state])])
 
 
 def is_published(*, packet_id: str) -> bool:
@@ -217,7 +448,7 @@ def lock_build(*, packet_id: str) -> str | None:
 
 def unlock_build(*, packet_id: str, token: str) -> None:
     """Ends the building, unless the lock ran out and is another builder's now."""
-    _script(_UNLOCK)(keys=[_key(packet_id, "build")], args=[token], client=redis.client())
+    _call([(_unlock, [_key(packet_id, "build")], [token])])
 
 
 def publish(*, contents: Contents, now: dt.datetime) -> None:

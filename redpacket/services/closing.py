@@ -51,7 +51,10 @@ def exhaust_if_settled(*, packet_id: str, now: dt.datetime) -> bool:
 
     A share never becomes free again, so the question may be asked before the lock.
     """
-    if Share.objects.filter(packet_id=packet_id, settled_at=None).exists():
+    shares = Share.objects.filter(packet_id=packet_id)
+    if shares.filter(receiver_id=None).exists():  # by the index, whatever the packet's size; the usual answer
+        return False
+    if shares.filter(settled_at=None).exists():
         return False
 
     def work() -> bool:

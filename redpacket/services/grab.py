@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 import structlog
+from django.conf import settings
 from redis.exceptions import RedisError
 
-from foundation.errors import Busy, NotFound, PermissionDenied, Rejected
+from foundation.api.errors import RateLimited
+from foundation.errors import Busy, NotAuthenticated, NotFound, PermissionDenied, Rejected
+from identity.models import AccessToken
+from identity.services import login
+from identity.services.validator import PresentedToken, SequenceUsed, TokenInvalid
 from payments.domain.people import Person
 from redpacket import cache, selectors
-from redpacket.cache import Code, Ticket
+from redpacket.cache import Admission, Code, Rates, Ticket
 from redpacket.domain import rules
 from redpacket.domain.states import PacketState
 from redpacket.services import claiming, publishing
-from redpacket.services.claiming import Claim, Verdict
+from redpacket.services.batching import Batcher
+from redpacket.services.claiming import Claim, Verdict, Wanted
 
 logger = structlog.get_logger("redpacket")
 
@@ -26,6 +33,8 @@ STALE_TRIES = 5
 DATABASE_PATHS = 4
 """Grabs of one process that may search the database at once while Redis is away; the connections stay for others."""
 DATABASE_PATH_WAIT_SECONDS = 0.5
+MAX_BATCH = 64
+"""Claims of one commit: enough to spread its cost, few enough that one bad claim costs little when all go on alone."""
 LOCKED_TRIES = 5
 """Looks for a share that nobody else is claiming at this very moment."""
 
@@ -60,55 +69,180 @@ class GrabResult:
     share_no: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A winner in Redis who waits for his claim; `session` is the digest of a token that Redis alone vouched for."""
+
+    wanted: Wanted
+    session: str
+    now: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Caller:
+    """Who asks: a person, or the holder of an access token whom Redis may know."""
+
+    person: Person | None = None
+    access_token: str = ""
+    presented: PresentedToken | None = None
+
+
 _database_paths = threading.BoundedSemaphore(DATABASE_PATHS)
 
 
-def grab(*, packet_id: str, employee: Person, now: dt.datetime) -> GrabResult:
+def grab(*, packet_id: str, employee: Person, now: dt.datetime, presented: PresentedToken | None = None) -> GrabResult:
     """Gives the employee a share of the packet; his claim is committed in the database before this returns.
 
-    Packet and employee are the key: repeating, at once or later, answers the same share as "already". Raises
-    RedPacketEmpty, RedPacketExpired, RedPacketNotOpen, PermissionDenied (not the receiver, not in the group), NotFound
-    (also for another enterprise's packet) and Busy; none of them changes anything. Takes the packet row's shared lock
-    for the length of one update. Works without Redis, slower and for a bounded number of callers at a time.
+    Packet and employee are the key: repeating, at once or later, answers the same share as "already". `presented` is
+    his validator token, consumed in the same script. Raises RedPacketEmpty, RedPacketExpired, RedPacketNotOpen,
+    PermissionDenied (not the receiver, not in the group), TokenInvalid, SequenceUsed, RateLimited, NotFound (also for
+    another enterprise's packet) and Busy; none of them changes anything but the validator's number. Takes the packet
+    row's shared lock for the length of one update. Works without Redis, slower, for a bounded number of callers at a
+    time, without rates and without the validator: the same request can still not be paid twice.
     """
     if not rules.is_packet_id(packet_id):
         raise NotFound()
     try:
-        result = _through_redis(packet_id, employee, now)
+        result = _through_redis(packet_id, _Caller(person=employee, presented=presented), now)
     except RedisError:
         logger.warning("redis is away, the database decides", packet_id=packet_id, exc_info=True)
         result = None
     return result or _through_database(packet_id, employee, now)
 
 
-def _through_redis(packet_id: str, employee: Person, now: dt.datetime) -> GrabResult | None:
+def grab_with_access_token(
+    *, packet_id: str, access_token: str, now: dt.datetime, presented: PresentedToken | None = None
+) -> GrabResult:
+    """As `grab`, for whoever holds the access token; without a database query when the grab is refused or repeated.
+
+    Redis remembers the holder of a token for settings.REDPACKET_SESSION_SECONDS. A winner's token is looked up in the
+    database in any case before his claim: a revoked token and a closed account win nothing from the moment of their
+    commit on. What they may still be told for those seconds is a refusal, or the share that they have already. Raises
+    NotAuthenticated, and redis.RedisError when Redis is away (nobody is authenticated then: use `grab`).
+    """
+    result = _through_redis(packet_id, _Caller(access_token=access_token, presented=presented), now)
+    if result is not None:
+        return result
+    employee = login.authenticate_token(token=access_token, now=now)
+    person = Person(employee_id=employee.pk, enterprise_id=employee.enterprise_id)
+    return _through_database(packet_id, person, now)
+
+
+def _through_redis(packet_id: str, caller: _Caller, now: dt.datetime) -> GrabResult | None:
     """None when Redis cannot decide: its list is stale, or nobody could build it in time."""
+    session = login.digest_of(caller.access_token) if caller.access_token else ""
+    person = caller.person
+    rates = _rates()
     is_built = False
     stale = 0
     while stale < STALE_TRIES:
         admission = cache.admit(
-            packet_id=packet_id, employee_id=employee.employee_id, enterprise_id=employee.enterprise_id
+            packet_id=packet_id,
+            employee_id=person.employee_id if person else 0,
+            enterprise_id=person.enterprise_id if person else 0,
+            session="" if person else session,
+            presented=caller.presented,
+            rates=rates,
         )
+        if admission.code is Code.UNKNOWN:
+            person = _authenticate(caller.access_token, session, now)
+            continue
+        rates = cache.NO_LIMITS  # one request pays once
+        if person is None:
+            asker, unverified = _person(admission), session
+        else:
+            asker, unverified = person, ""
         if admission.code is Code.MISSING:
-            if is_built or not _build(packet_id, employee, now):
+            if is_built or not _build(packet_id, asker, now):
                 return None
             is_built = True
             continue
         if admission.ticket is None:
-            _refuse(admission.code)
+            _refuse(admission)
         if admission.code is Code.ALREADY:
             return _answer("already", admission.ticket)
-        claim = claiming.claim_share(
-            packet_id=packet_id, ticket=admission.ticket, employee_id=employee.employee_id, now=now
-        )
+        claim = _claim(packet_id, asker, admission.ticket, unverified, now)
         if claim.verdict is not Verdict.TAKEN:
-            _tell_redis(packet_id, employee, admission.ticket, claim)
             return _conclude(claim)
-        cache.discard(packet_id=packet_id, employee_id=employee.employee_id, ticket=admission.ticket)
+        cache.discard(packet_id=packet_id, employee_id=asker.employee_id, ticket=admission.ticket)
         stale += 1
     logger.warning("redis list is stale, it will be built again", packet_id=packet_id)
     cache.forget(packet_id=packet_id)
     return None
+
+
+def _rates() -> Rates:
+    return Rates(
+        employee_per_second=settings.REDPACKET_EMPLOYEE_GRABS_PER_SECOND,
+        employee_burst=settings.REDPACKET_EMPLOYEE_GRABS_AT_ONCE,
+        packet_per_second=settings.REDPACKET_PACKET_GRABS_PER_SECOND,
+        packet_burst=settings.REDPACKET_PACKET_GRABS_AT_ONCE,
+    )
+
+
+def _person(admission: Admission) -> Person:
+    return Person(employee_id=admission.employee_id, enterprise_id=admission.enterprise_id)
+
+
+def _authenticate(access_token: str, session: str, now: dt.datetime) -> Person:
+    """Whose token it is, by the database; Redis remembers it. Raises NotAuthenticated."""
+    employee = login.authenticate_token(token=access_token, now=now)
+    ends_at = AccessToken.objects.values_list("expires_at", flat=True).get(digest=session)
+    cache.remember_session(
+        digest=session,
+        employee_id=employee.pk,
+        enterprise_id=employee.enterprise_id,
+        ends_at=ends_at,
+        seconds=settings.REDPACKET_SESSION_SECONDS,
+    )
+    return Person(employee_id=employee.pk, enterprise_id=employee.enterprise_id)
+
+
+# --- Claims, committed together -------------------------------------------------------------------------------------
+
+
+def _claim(packet_id: str, person: Person, ticket: Ticket, session: str, now: dt.datetime) -> Claim:
+    """The claim of a share that Redis handed out, committed with those who wait at the same moment, or alone.
+
+    Redis knows the outcome when this returns, unless it is away. Raises NotAuthenticated for a `session` that has
+    ended; the share is free again then.
+    """
+    wanted = Wanted(packet_id=packet_id, ticket=ticket, employee_id=person.employee_id)
+    claim = _claims.submit(_Candidate(wanted=wanted, session=session, now=now))
+    if claim is not None and claim.verdict is Verdict.GRABBED:
+        return claim
+    if session and not login.list_valid_digests(digests=[session], now=now):
+        cache.forget_sessions(digests=[session])
+        cache.give_back(packet_id=packet_id, employee_id=person.employee_id, ticket=ticket)
+        raise NotAuthenticated()
+    claim = claiming.claim_share(packet_id=packet_id, ticket=ticket, employee_id=person.employee_id, now=now)
+    if claim.verdict is not Verdict.TAKEN:
+        _tell_redis(packet_id, person, ticket, claim)
+    return claim
+
+
+def _claim_together(candidates: Sequence[_Candidate]) -> list[Claim | None]:
+    """One batch: who may still win, one commit for all of them, one word to Redis. None: he goes on alone."""
+    now = max(candidate.now for candidate in candidates)
+    sessions = [candidate.session for candidate in candidates if candidate.session]
+    valid = login.list_valid_digests(digests=sessions, now=now) if sessions else set()
+    chosen = [one for one in candidates if not one.session or one.session in valid]
+    committed = claiming.claim_together(wanted=[one.wanted for one in chosen], now=now)
+    winners = [one for one, is_committed in zip(chosen, committed, strict=True) if is_committed]
+    try:
+        cache.confirm_all(claims=[(one.wanted.packet_id, one.wanted.employee_id, one.wanted.ticket) for one in winners])
+    except RedisError:
+        logger.warning("claims committed, redis not told", claims=len(winners), exc_info=True)
+    grabbed = {id(one) for one in winners}
+    return [
+        Claim(verdict=Verdict.GRABBED, ticket=one.wanted.ticket) if id(one) in grabbed else None for one in candidates
+    ]
+
+
+_claims: Batcher[_Candidate, Claim | None] = Batcher(_claim_together, max_size=MAX_BATCH)
+
+
+# --- Without Redis, and what the answers say ------------------------------------------------------------------------
 
 
 def _build(packet_id: str, employee: Person, now: dt.datetime) -> bool:
@@ -167,7 +301,7 @@ def _confirm(packet_id: str, employee: Person, ticket: Ticket) -> None:
 
 def _conclude(claim: Claim) -> GrabResult:
     if claim.ticket is None:
-        _refuse(Code(claim.verdict.value))
+        _refuse(Admission(code=Code(claim.verdict.value)))
     return _answer("grabbed" if claim.verdict is Verdict.GRABBED else "already", claim.ticket)
 
 
@@ -175,8 +309,14 @@ def _answer(result: str, ticket: Ticket) -> GrabResult:
     return GrabResult(result=result, amount_fen=ticket.amount_fen, share_no=ticket.share_no)
 
 
-def _refuse(code: Code) -> NoReturn:
-    match code:
+def _refuse(admission: Admission) -> NoReturn:
+    match admission.code:
+        case Code.LIMITED:
+            raise RateLimited({"retry_after_seconds": admission.wait_seconds})
+        case Code.TOKEN_INVALID:
+            raise TokenInvalid()
+        case Code.SEQUENCE_USED:
+            raise SequenceUsed()
         case Code.EMPTY:
             raise RedPacketEmpty()
         case Code.EXPIRED:
@@ -188,4 +328,4 @@ def _refuse(code: Code) -> NoReturn:
         case Code.FOREIGN:
             raise NotFound()
         case _:
-            raise AssertionError(f"not a refusal: {code}")
+            raise AssertionError(f"not a refusal: {admission.code}")

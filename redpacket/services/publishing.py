@@ -41,6 +41,25 @@ def publish_packet(*, packet_id: str, now: dt.datetime) -> bool:
         cache.unlock_build(packet_id=packet_id, token=token)
 
 
+def republish_packet(*, packet_id: str, now: dt.datetime) -> bool:
+    """Replaces what Redis holds of the packet by what the database says; False when another one builds just now.
+
+    What is reserved at this moment is forgotten: its claim goes on, and the database refuses who comes second. May
+    raise redis.RedisError.
+    """
+    token = cache.lock_build(packet_id=packet_id)
+    if token is None:
+        return False
+    try:
+        packet = selectors.find_packet(packet_id=packet_id)
+        if packet is None or packet.state == PacketState.DRAFT:
+            return False
+        cache.publish(contents=_read_contents(packet, now), now=now)
+        return True
+    finally:
+        cache.unlock_build(packet_id=packet_id, token=token)
+
+
 def try_publish(*, packet_id: str, now: dt.datetime) -> None:
     """As `publish_packet`; when Redis is away the first grab builds the keys."""
     try:

@@ -296,5 +296,5 @@ def test_the_schema_describes_the_endpoints() -> None:
     assert set(paths["/api/v1/redpackets"]) == {"get", "post"}
     assert set(paths["/api/v1/redpackets/{packet_id}"]) == {"get"}
     assert set(paths["/api/v1/redpackets/{packet_id}/grab"]["post"]["responses"]) == {
-        "200", "400", "401", "403", "404", "409", "410", "503",
+        "200", "400", "401", "403", "404", "409", "410", "429", "503",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from redis.crc import key_slot
 
 from foundation import clock, ids, redis
 from redpacket import cache
-from redpacket.cache import Admission, Code, Contents, Ticket
+from redpacket.cache import Admission, Code, Contents, Rates, Ticket
 
 ENTERPRISE = 7
 ALICE, BOB, CAROL, STRANGER = 11, 12, 13, 99
@@ -36,7 +37,10 @@ def publish(packet: str, *, state: str = "OPEN", expires_in_seconds: float = 600
 
 
 def admit(packet: str, employee: int, *, enterprise: int = ENTERPRISE) -> Admission:
-    return cache.admit(packet_id=packet, employee_id=employee, enterprise_id=enterprise)
+    """The answer without the ids, which must be the caller's."""
+    answer = cache.admit(packet_id=packet, employee_id=employee, enterprise_id=enterprise)
+    assert (answer.employee_id, answer.enterprise_id) == (employee, enterprise)
+    return dataclasses.replace(answer, employee_id=0, enterprise_id=0)
 
 
 def dump(packet: str) -> dict[str, object]:
@@ -209,3 +213,37 @@ def test_there_is_one_builder_at_a_time(packet_id: str) -> None:
 def test_all_keys_of_a_packet_share_one_hash_slot(packet_id: str) -> None:
     slots = {key_slot(key.encode()) for key in cache.keys_of(packet_id)}
     assert len(slots) == 1
+
+
+def test_who_hammers_gets_exactly_his_rate_and_moves_nothing(packet_id: str) -> None:
+    """Three at once, then one every hundred seconds; a refused call pays nothing, so the wait does not grow."""
+    employee = int(ids.new_id()[:12], 16)
+    publish(packet_id, members=[employee])
+    slow = SlowRates(employee_per_second=1, employee_burst=3, packet_per_second=0, packet_burst=0)
+    answers = [
+        cache.admit(packet_id=packet_id, employee_id=employee, enterprise_id=ENTERPRISE, rates=slow) for _ in range(6)
+    ]
+    assert [answer.code for answer in answers] == [Code.TAKEN] * 3 + [Code.LIMITED] * 3
+    assert {answer.wait_seconds for answer in answers[3:]} == {100}
+    assert dump(packet_id)["list"] == ["2:380"]
+    redis.client().delete(f"rp:rate:{employee}")
+
+
+def test_a_packet_has_a_limit_of_its_own(packet_id: str) -> None:
+    publish(packet_id)
+    slow = SlowRates(employee_per_second=0, employee_burst=0, packet_per_second=1, packet_burst=2)
+    codes = [
+        cache.admit(packet_id=packet_id, employee_id=employee, enterprise_id=ENTERPRISE, rates=slow).code
+        for employee in (ALICE, BOB, CAROL)
+    ]
+    assert codes == [Code.TAKEN, Code.TAKEN, Code.LIMITED]
+    assert CAROL not in {int(who) for who in redis.client().hkeys(cache.keys_of(packet_id)[2])}
+    redis.client().delete(f"rp:{{{packet_id}}}:rate")
+
+
+class SlowRates(Rates):
+    """A call pays for a hundred seconds, so that no test waits or depends on the machine."""
+
+    def arguments(self) -> tuple[int, int, int, int]:
+        employee, employee_burst, packet, packet_burst = super().arguments()
+        return employee * 100, employee_burst, packet * 100, packet_burst

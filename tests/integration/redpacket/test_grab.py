@@ -179,7 +179,7 @@ def test_a_lost_confirmation_changes_no_answer(monkeypatch: pytest.MonkeyPatch) 
         raise redis_library.ConnectionError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "confirm", refuse)
+        patch.setattr(cache, "confirm_all", refuse)
         first = do_grab(packet, people.members[1])
     assert first.result == "grabbed"
     again = do_grab(packet, people.members[1])
@@ -191,7 +191,7 @@ def test_a_lost_confirmation_changes_no_answer_after_the_expiry(monkeypatch: pyt
     people = make_people(count=2)
     packet = send_lucky(people, total_fen=500, count=2).packet
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "confirm", lambda **_: None)
+        patch.setattr(cache, "confirm_all", lambda **_: None)
         first = do_grab(packet, people.members[1])
     end_lifetime(packet)
     again = do_grab(packet, people.members[1])

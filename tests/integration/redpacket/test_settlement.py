@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 
 from foundation import clock, jobs
 from foundation.errors import Broken, Busy
@@ -201,7 +202,7 @@ def test_a_batch_that_was_tampered_with_is_never_posted() -> None:
     packet = open_and_grab(people, total_fen=900, count=3, grabs=2)
     fixed = settlement._fix_batch(packet, clock.now())
     assert fixed is not None
-    share = Share.objects.filter(settlement=fixed).first()
+    share = Share.objects.filter(settlement=fixed.settlement).first()
     assert share is not None
     Share.objects.filter(pk=share.pk).update(amount_fen=share.amount_fen + 1)
     assert settle(packet, after_seconds=11) == Settled(failed=1)
@@ -219,6 +220,86 @@ def test_the_bell_rings_while_a_claim_or_an_abandoned_batch_waits() -> None:
     assert tasks.is_due() is False
     assert selectors.is_settlement_due(now=clock.now() + dt.timedelta(seconds=11)) is True
     assert selectors.list_packets_to_settle(now=clock.now() + dt.timedelta(seconds=11), limit=10) == [packet.pk]
+
+
+def test_what_a_key_of_the_database_refuses_is_recorded_and_alerted(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = make_people(count=3)
+    packet = open_and_grab(people, total_fen=900, count=2, grabs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(shares, "settle", fail_with(IntegrityError(1062, "Duplicate entry")))
+        assert settle(packet) == Settled(failed=1)
+    batch = Settlement.objects.get(packet_id=packet.pk)
+    assert (batch.state, batch.tries, "Duplicate entry" in batch.last_error) == ("ASSIGNED", 1, True)
+    assert Alert.objects.get(subject=f"{packet.pk}:1").code == "redpacket_settlement_failing"
+    assert wallet(people.sender) == (0, 900)
+    assert settle(packet, after_seconds=10) == Settled(batches=1, shares=2)
+    assert wallet(people.sender) == (0, 0)
+
+
+def refuse(*_: Any) -> None:
+    raise IntegrityError(1062, "Duplicate entry")
+
+
+def test_a_batch_that_cannot_be_fixed_is_alerted_and_the_claims_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = make_people(count=3)
+    packet = open_and_grab(people, total_fen=900, count=2, grabs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "_insert", refuse)
+        assert settle(packet) == Settled()
+    assert Alert.objects.get(subject=packet.pk).code == "redpacket_batch_refused"
+    assert batches(packet) == []
+    assert settle(packet) == Settled(batches=1, shares=2)
+
+
+def test_a_claim_that_another_worker_took_is_not_fixed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between choosing and fixing another worker put one of the claims into its batch: all is chosen anew."""
+    people = make_people(count=4)
+    packet = open_and_grab(people, total_fen=900, count=3, grabs=3)
+    insert, met = settlement._insert, []
+
+    def insert_late(packet: RedPacket, claims: Any, receipts: Any, now: dt.datetime) -> Settlement:
+        if not met:
+            met.append(1)
+            insert(packet, claims[:1], receipts, now)
+        return insert(packet, claims, receipts, now)
+
+    monkeypatch.setattr(settlement, "_insert", insert_late)
+    first = settlement._choose(packet)
+    assert len(first) == 3
+    fixed = settlement._fix_batch(packet, clock.now())
+    assert fixed is not None
+    rows = list(Settlement.objects.filter(packet_id=packet.pk).values_list("batch_no", "share_count"))
+    stored = Share.objects.filter(settlement=fixed.settlement).count()
+    assert len(fixed.shares) == stored == 3
+    assert rows == [(1, 3)]
+
+
+def test_what_is_claimed_while_the_last_batch_is_posted_waits_for_the_next_bell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people = make_people(count=4)
+    packet = open_and_grab(people, total_fen=900, count=3, grabs=2)
+    original = shares.settle
+
+    def settle_while_grabbing(**arguments: Any) -> None:
+        original(**arguments)
+        if not Share.objects.filter(packet_id=packet.pk, receiver_id=people.sender.employee_id).exists():
+            grab.grab(packet_id=packet.pk, employee=people.sender, now=clock.now())
+
+    monkeypatch.setattr(shares, "settle", settle_while_grabbing)
+    assert settle(packet) == Settled(batches=1, shares=2)
+    assert tasks.is_due() is True
+    assert settle(packet) == Settled(batches=1, shares=1)
+    packet.refresh_from_db()
+    assert packet.state == PacketState.EXHAUSTED
+
+
+def test_the_sweep_stops_when_its_time_is_up() -> None:
+    people = make_people(count=3)
+    packet = open_and_grab(people, total_fen=900, count=2, grabs=2)
+    ticks = iter([0.0, settlement.ROUND_SECONDS + 1])
+    assert settlement.settle_due(now=clock.now(), clock=lambda: next(ticks)) == Settled()
+    assert batches(packet) == []
 
 
 def test_the_task_and_the_sweep_settle_what_waits() -> None:
