@@ -14,7 +14,6 @@ from withdrawals.domain.states import WithdrawalState
 from withdrawals.models import HOLDER_COLUMN, BankCard, Withdrawal
 from withdrawals.services.payees import CHANNELS
 
-
 STATES = [state.value for state in WithdrawalState]
 
 

@@ -17,7 +17,7 @@ from foundation import alerts, clock
 from foundation.errors import Busy, Rejected
 from funds import selectors as funds
 from funds.domain.entries import platform_account
-from gateway.ports import CODE_NOT_FOUND, Outcome, PayoutRequest, Result
+from gateway.ports import CODE_NOT_FOUND, CODE_WAIT_USER_CONFIRM, Outcome, PayoutRequest, Result
 from gateway.services import calls
 from orders.services import numbers
 from withdrawals import selectors
@@ -166,8 +166,7 @@ def check_due(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:
 def check(*, order_no: str, now: dt.datetime) -> WithdrawalState:
     """Asks the provider about one payout and acts on the answer; returns the state afterwards.
 
-    Never sends under another number. Sends the same number again when nothing was sent, or when the provider does not
-    know it some minutes after the call.
+    Never sends under another number; when it sends the same one again, `_is_to_be_sent_again` says.
     """
     row = Withdrawal.objects.get(pk=order_no)
     if row.payout_no is None or row.state not in (*AT_PROVIDER, WithdrawalState.SUCCESS):
@@ -179,14 +178,25 @@ def check(*, order_no: str, now: dt.datetime) -> WithdrawalState:
     result = calls.query_payout(channel=row.payout_channel, payout_no=row.payout_no)
     if row.state == WithdrawalState.SUCCESS:
         return _watch_return(row, result, now)
-    is_unknown_there = result.outcome is Outcome.UNKNOWN and result.code == CODE_NOT_FOUND
-    if is_unknown_there and row.sent_at is not None and now - row.sent_at >= RESEND_AFTER:
+    if _is_to_be_sent_again(row, result, now):
         is_first = money.claim_first_call(row)
         result = calls.pay_out(channel=row.payout_channel, request=_request(row, is_first=is_first))
         return results.apply(
             order_no=order_no, payout_no=row.payout_no, result=result, source="answer", now=clock.now()
         )
     return results.apply(order_no=order_no, payout_no=row.payout_no, result=result, source="query", now=now)
+
+
+def _is_to_be_sent_again(row: Withdrawal, result: Result, now: dt.datetime) -> bool:
+    """The same number and content once more: unknown there for minutes, or waiting for a payee who cannot confirm.
+
+    What the payee's client needs to confirm comes with the answer to the request alone. When that answer was lost, the
+    request is repeated, which pays nothing twice (WeChat 原单重试).
+    """
+    if (result.outcome, result.code) == (Outcome.UNKNOWN, CODE_NOT_FOUND):
+        return row.sent_at is not None and now - row.sent_at >= RESEND_AFTER
+    is_waiting = (result.outcome, result.code) == (Outcome.PENDING, CODE_WAIT_USER_CONFIRM)
+    return is_waiting and row.confirmation is None and result.payment is None
 
 
 def _watch_return(row: Withdrawal, result: Result, now: dt.datetime) -> WithdrawalState:

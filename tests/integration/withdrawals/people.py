@@ -30,6 +30,12 @@ def rich(amount_fen: int = 1_000_000) -> Employee:
     """A fresh employee with money, a card and a WeChat account."""
     employee = worlds.make_world(1).employees[0]
     worlds.give_money(employee, amount_fen)
+    bind_payees(employee)
+    return employee
+
+
+def bind_payees(employee: Employee) -> None:
+    """A card and a WeChat account."""
     bind_card(employee)
     WechatAccount.objects.create(
         employee_id=employee.pk,
@@ -39,7 +45,6 @@ def rich(amount_fen: int = 1_000_000) -> Employee:
         holder=crypto.encrypt("张三", column=WECHAT_HOLDER_COLUMN),
         bound_at=clock.now(),
     )
-    return employee
 
 
 def bind_card(employee: Employee) -> BankCard:

@@ -128,6 +128,19 @@ def test_to_wechat_the_payee_confirms(provider: str) -> None:
     assert_books_balance()
 
 
+def test_a_lost_answer_is_asked_for_again_so_that_the_payee_can_confirm(provider: str) -> None:
+    employee = people.rich()
+    faults(provider, {"fault": "response_malformed", "rate": 1.0, "times": 1, "operation": "transfer"})
+    row = sent(people.approve(people.apply(employee, 10_000, "wechat")))
+    assert (row.state, row.confirmation) == ("UNKNOWN", None)
+    row = settled(row, after=dt.timedelta(seconds=30))
+    assert (row.state, row.result_code) == ("SENT", "wait_user_confirm")
+    assert row.confirmation is not None
+    requests.post(f"{provider}/_sim/pay", json={"payment": row.confirmation}, timeout=5)
+    assert (settled(row).state, wallet(employee)) == ("SUCCESS", (990_000, 0))
+    assert_books_balance()
+
+
 def test_a_failed_payout_gives_everything_back(provider: str) -> None:
     employee = people.rich()
     row = sent(people.approve(people.apply(employee, 10_000)))
