@@ -8,7 +8,7 @@ from foundation import clock, outbox
 from foundation.outbox import Event
 from orders.domain.states import OrderKind
 from payments.domain import events
-from payments.services import callbacks_out, outcomes, refunds, transferring
+from payments.services import callbacks_out, outcomes, refunds, screening, transferring
 
 
 def on_order_paid(event: Event) -> None:
@@ -34,6 +34,11 @@ def tell_closed(event: Event) -> None:
     """Queues the callback of a business backend's order that ended unpaid."""
     if event.payload["kind"] == OrderKind.PAYMENT:
         callbacks_out.note_closed(order_no=event.payload["order_no"], now=clock.now())
+
+
+def on_order_closed(event: Event) -> None:
+    """What ended unpaid no longer counts for risk control."""
+    screening.release(kind=event.payload["kind"], order_no=event.payload["order_no"], now=clock.now())
 
 
 def tell_refunded(event: Event) -> None:
@@ -68,4 +73,5 @@ outbox.subscribe(events.REFUND_REQUESTED, on_refund_requested)
 outbox.subscribe(events.REFUND_FINISHED, on_refund_finished)
 outbox.subscribe(events.ORDER_PAID, tell_paid)
 outbox.subscribe(events.ORDER_CLOSED, tell_closed)
+outbox.subscribe(events.ORDER_CLOSED, on_order_closed)
 outbox.subscribe(events.REFUND_FINISHED, tell_refunded)

@@ -18,6 +18,7 @@ from funds.services import sealing
 from orders import selectors as orders
 from orders.domain.states import OrderKind, OrderState
 from redpacket import selectors as redpacket
+from risk import proof as risk
 from withdrawals import proof as withdrawals
 
 Row = TypeVar("Row")
@@ -56,6 +57,7 @@ def prove(*, journals_before: dt.datetime | None = None) -> list[ProofLine]:
         _journals_have_orders(journals_before),
         *redpacket.prove(),
         *withdrawals.prove(before=journals_before),
+        *risk.prove(),
     ]
 
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from foundation.errors import Rejected
 from orders.domain.states import OrderKind
 from payments.domain.people import Person
-from payments.services import purchase
+from payments.services import purchase, screening
 from payments.services.purchase import Purchase
 
 
@@ -25,10 +25,13 @@ class RechargeTooLarge(Rejected):
 def recharge(*, order_no: str, payer: Person, amount_fen: int, channel: str, scene: str, now: dt.datetime) -> Purchase:
     """Opens a recharge of `amount_fen` (1 … settings.RECHARGE_MAX_FEN); the balance grows when the provider says paid.
 
-    Idempotent by order number; errors as purchase.open_by_channel, and RechargeTooLarge.
+    Idempotent by order number; errors as purchase.open_by_channel, RechargeTooLarge and RiskRejected.
     """
     if amount_fen > settings.RECHARGE_MAX_FEN:
         raise RechargeTooLarge({"max_fen": settings.RECHARGE_MAX_FEN})
+    screening.screen(
+        kind=OrderKind.RECHARGE, order_no=order_no, payer=payer, amount_fen=amount_fen, channel=channel, now=now
+    )
     return purchase.open_by_channel(
         kind=OrderKind.RECHARGE,
         order_no=order_no,

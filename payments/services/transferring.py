@@ -19,7 +19,7 @@ from orders.domain.states import OrderKind, OrderState
 from orders.services import advancing, numbers, opening
 from payments.domain.channels import WALLET
 from payments.domain.people import Person
-from payments.services import closing, outcomes
+from payments.services import closing, outcomes, screening
 from payments.services.purchase import OrderNotPayable
 
 MEMO_MAX_CHARACTERS = 60
@@ -31,14 +31,23 @@ def transfer(
     """Moves `amount_fen` of the payer's balance to the employee of that code in his enterprise; returns the order.
 
     The payee gets a receipt order of his own. Idempotent by order number. Raises NotFound for an unknown payee,
-    InvalidRequest for oneself or a bad memo, InsufficientFunds (nothing moved, the order is CLOSED). Locks the order,
-    then both accounts in id order.
+    InvalidRequest for oneself or a bad memo, RiskRejected, InsufficientFunds (nothing moved, the order is CLOSED).
+    Locks the order, then both accounts in id order.
     """
     if len(memo) > MEMO_MAX_CHARACTERS or not memo.isprintable():
         raise InvalidRequest({"memo": [f"at most {MEMO_MAX_CHARACTERS} printable characters"]})
     payee = identity.find_employee(enterprise_id=payer.enterprise_id, code=to_code)
     if payee.pk == payer.employee_id:
         raise InvalidRequest({"to_employee": ["must be somebody else"]})
+    screening.screen(
+        kind=OrderKind.TRANSFER,
+        order_no=order_no,
+        payer=payer,
+        amount_fen=amount_fen,
+        channel=WALLET,
+        payee_id=payee.pk,
+        now=now,
+    )
     receipt_no = numbers.issue(prefix=Prefix.TRANSFER_RECEIPT, account_id=payee.pk)
     new = NewOrder(
         order_no=order_no,

@@ -15,7 +15,7 @@ from foundation.db import roles, transactions
 from foundation.errors import Broken, InvalidRequest, PermissionDenied
 from identity import selectors as identity
 from payments.domain.people import Person
-from payments.services import purchase
+from payments.services import purchase, screening
 from payments.services.purchase import Purchase
 from redpacket import selectors
 from redpacket.domain import rules, split
@@ -75,6 +75,15 @@ def send_packet(*, order_no: str, sender: Person, new: NewPacket, pay: PayBy, no
     packet = selectors.find_by_order(funding_order_no=order_no)
     if packet is None:
         receiver_id, group_id = _check(sender=sender, new=new)
+        screening.screen(
+            kind="REDPACKET_SEND",
+            order_no=order_no,
+            payer=sender,
+            amount_fen=new.total_fen,
+            channel=pay.source,
+            payee_id=receiver_id,
+            now=now,
+        )
         packet = _create(
             order_no=order_no,
             sender=sender,

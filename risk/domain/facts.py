@@ -57,7 +57,8 @@ class Source(StrEnum):
 ALL_ACTIONS = frozenset(Action)
 ONLY_WITHDRAWAL = frozenset({Action.WITHDRAWAL})
 ONLY_TRANSFER = frozenset({Action.TRANSFER})
-CHANNELS = ("wechat", "alipay", "kuaiqian", "wallet")
+CHANNELS = ("wechat", "alipay", "kuaiqian", "wallet", "auto")
+"""`auto`: the client leaves the choice to routing, which comes after the decision."""
 
 
 @dataclass(frozen=True, kw_only=True)

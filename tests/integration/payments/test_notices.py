@@ -40,6 +40,6 @@ def test_a_payout_notice_that_names_an_attempt_credits_nothing() -> None:
         result=Result(outcome=Outcome.SUCCESS, amount_fen=100),
     )
     with pytest.raises(NotFound):
-        notices._act(fact, clock.now())
+        notices._act("wechat", fact, clock.now())
     assert worlds.wallet_of(employee) == (0, 0)
     assert orders.get_attempt(attempt_no=attempt_no).state is AttemptState.CREATED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from foundation import clock
+from foundation import clock, outbox
 from foundation.errors import InvalidRequest, NotFound, PermissionDenied
-from foundation.models import Alert
+from foundation.models import Alert, OutboxEvent
 from funds import selectors as funds
 from funds.domain.entries import employee_account
 from funds.services.ledger import InsufficientFunds
+from gateway.ports import NoticeFact, NoticeKind, Outcome, Result
 from identity.models import Employee
 from orders import selectors as orders
 from orders.domain.states import AttemptState, OrderState
+from payments.services import notices
 from simulator import credentials, server
 from tests.books import assert_books_balance
 from tests.integration.withdrawals import people
@@ -298,3 +301,26 @@ def test_the_proof_finds_money_that_is_not_where_the_state_says(provider: str) -
     assert [line.name for line in proof.prove() if not line.ok] == names[:1]
     Withdrawal.objects.filter(pk=row.pk).update(state="APPLIED", finished_at=None)
     assert all(line.ok for line in proof.prove())
+
+
+def test_a_providers_notice_reaches_the_withdrawal_through_the_outbox(provider: str) -> None:
+    employee = people.rich()
+    row = sent(people.approve(people.apply(employee, 10_000)))
+    assert row.payout_no is not None
+    fact = NoticeFact(
+        event_id=f"e-{row.payout_no}",
+        kind=NoticeKind.PAYOUT,
+        number=row.payout_no,
+        result=Result(outcome=Outcome.SUCCESS, amount_fen=10_000, happened_at=clock.now()),
+    )
+    for _ in range(2):
+        assert notices._act("kuaiqian", fact, clock.now()) == "payout SUCCESS"
+    events = OutboxEvent.objects.filter(topic="payments.payout_noticed", key=f"kuaiqian:e-{row.payout_no}")
+    assert events.count() == 1
+    outbox.drain(using=trail.alias(), now=clock.now)
+    assert (fresh(row).state, wallet(employee)) == ("SUCCESS", (990_000, 0))
+    wrong = dataclasses.replace(fact, event_id="e-wrong", result=Result(outcome=Outcome.SUCCESS, amount_fen=1))
+    notices._act("kuaiqian", wrong, clock.now())
+    outbox.drain(using=trail.alias(), now=clock.now)
+    assert (fresh(row).state, wallet(employee)) == ("SUCCESS", (990_000, 0))
+    assert_books_balance()
