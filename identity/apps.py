@@ -6,4 +6,5 @@ class IdentityConfig(AppConfig):
     verbose_name = "Enterprises and employees"
 
     def ready(self) -> None:
+        from identity import jobs  # noqa: F401 - registers the jobs
         from identity.api import authentication  # noqa: F401 - registers the OpenAPI security scheme

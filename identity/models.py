@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from foundation import ids
 from foundation.db import sharding
@@ -146,3 +148,27 @@ class ShortMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phone_masked} {self.purpose}"
+
+
+@sharding.stored_on("default")
+class StaffProfile(models.Model):
+    """Which employee a member of staff is himself, so that nobody decides about his own money; no employee: none."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="staff_profile",
+        verbose_name=_("member of staff"),
+    )
+    employee = models.ForeignKey(
+        Employee, on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("employee")
+    )
+
+    class Meta:
+        verbose_name = _("staff profile")
+        verbose_name_plural = _("staff profiles")
+        default_permissions = ("view", "change")
+
+    def __str__(self) -> str:
+        return f"{self.user} → {self.employee or '–'}"

@@ -10,8 +10,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from foundation import health
 from foundation.api import handlers
+from identity.admin import staff
 
-API_URLS = ["identity.api.urls", "funds.api.urls", "payments.api.urls", "redpacket.api.urls"]
+API_URLS = ["identity.api.urls", "funds.api.urls", "payments.api.urls", "withdrawals.api.urls", "redpacket.api.urls"]
 
 admin.site.site_header = "Payment platform"
 admin.site.site_title = "Payment platform"
@@ -26,6 +27,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("", include("django_prometheus.urls")),
+    path("admin/code/", staff.code_view, name="staff_code"),
+    path("admin/code/set-up/", staff.enrol_view, name="staff_enrol"),
     path("admin/", admin.site.urls),
     *(path("api/v1/", include(module)) for module in API_URLS),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[], authentication_classes=[]), name="schema"),

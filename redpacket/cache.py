@@ -13,8 +13,7 @@ Keys of one packet share the hash slot `{<packet id>}` and end KEEP_SECONDS afte
 Keys of a person, for `admit` alone:
 
     rp:rate:<employee>   string as `rate`, for all of his grabs
-    rp:session:<digest>  string "<employee>:<enterprise>:<ms of its end>": who holds the access token of that SHA-256;
-                         ends with the token or after settings.REDPACKET_SESSION_SECONDS
+    identity:session:<digest>  who holds the access token of that SHA-256 (identity/services/login.py)
 
 `admit` is the one script of a grab: who calls, how often, his validator token, the packet, his share. It reads keys of
 several slots, so it needs one master (alone or with Sentinels), not a Redis Cluster. A wrong list is harmless: the
@@ -42,6 +41,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from foundation import redis
 from identity import validator_lua
+from identity.services import login
 
 KEEP_SECONDS = 3600
 """A repeated click within an hour after the expiry is still answered without the database."""
@@ -165,7 +165,7 @@ if employee == '' then
   if not known then return {'UNKNOWN', '0', '0'} end
   local ends_ms
   employee, enterprise, ends_ms = string.match(known, '^(%d+):(%d+):(%d+)$')
-  if now_ms >= tonumber(ends_ms) then return {'UNKNOWN', '0', '0'} end
+  if not employee or now_ms >= tonumber(ends_ms) then return {'UNKNOWN', '0', '0'} end
 end
 local function wait_us(key, interval, burst)
   local paid_until = tonumber(redis.call('GET', key) or 0)
@@ -345,11 +345,6 @@ def keys_of(packet_id: str) -> list[str]:
     return [_key(packet_id, name) for name in ("meta", "list", "taken", "pending", "members")]
 
 
-def session_key(digest: str) -> str:
-    """Where the holder of an access token is remembered; `digest` is its SHA-256."""
-    return f"rp:session:{digest}"
-
-
 NO_LIMITS = Rates(employee_per_second=0, employee_burst=0, packet_per_second=0, packet_burst=0)
 
 
@@ -371,7 +366,7 @@ def admit(
     keys = (
         *keys_of(packet_id),
         _key(packet_id, "rate"),
-        session_key(session),
+        login.session_key(digest=session),
         presented.key if presented else "",
     )
     who = ("", "") if session else (employee_id, enterprise_id)
@@ -385,18 +380,6 @@ def admit(
         ticket=Ticket.parse(answer[3]) if code in (Code.TAKEN, Code.ALREADY) else None,
         wait_seconds=int(answer[3]) if code is Code.LIMITED else 0,
     )
-
-
-def remember_session(*, digest: str, employee_id: int, enterprise_id: int, ends_at: dt.datetime, seconds: int) -> None:
-    """Lets `admit` know who holds the access token, until the token's end, at most for `seconds`."""
-    ends_ms = _milliseconds(ends_at)
-    redis.client().set(session_key(digest), f"{employee_id}:{enterprise_id}:{ends_ms}", px=max(1, seconds * 1000))
-
-
-def forget_sessions(*, digests: Sequence[str]) -> None:
-    """The tokens are worth nothing any more."""
-    if digests:
-        redis.client().delete(*(session_key(digest) for digest in digests))
 
 
 def confirm(*, packet_id: str, employee_id: int, ticket: Ticket) -> None:

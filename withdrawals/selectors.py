@@ -11,6 +11,7 @@ from foundation import clock
 from foundation.errors import NotFound
 from funds import selectors as funds
 from funds.domain.entries import employee_account
+from gateway.ports import CODE_WAIT_USER_CONFIRM
 from withdrawals.domain.states import AT_PROVIDER, WithdrawalState
 from withdrawals.models import BankCard, PayoutPolicy, Withdrawal
 
@@ -57,9 +58,14 @@ def list_cards(*, employee_id: int) -> list[BankCard]:
     return list(BankCard.objects.filter(employee_id=employee_id, removed_at=None).order_by("created_at", "id"))
 
 
-def count_in_flight(*, channel: str) -> int:
-    """Payouts of the channel that the provider has not decided."""
-    return Withdrawal.objects.filter(payout_channel=channel, state__in=AT_PROVIDER).count()
+IN_FLIGHT = dt.timedelta(minutes=5)
+"""A payout that is undecided for longer keeps nobody else waiting: it may take the provider days."""
+
+
+def count_in_flight(*, channel: str, now: dt.datetime) -> int:
+    """Payouts of the channel that were sent a moment ago and are undecided, but those that wait for their payee."""
+    rows = Withdrawal.objects.filter(payout_channel=channel, state__in=AT_PROVIDER, sent_at__gte=now - IN_FLIGHT)
+    return rows.exclude(result_code=CODE_WAIT_USER_CONFIRM).count()
 
 
 def sent_today_fen(*, channel: str, now: dt.datetime) -> int:

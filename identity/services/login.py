@@ -1,4 +1,10 @@
-"""Log-in of employees: opaque tokens that expire, are stored hashed and can be revoked."""
+"""Log-in of employees: opaque tokens that expire, are stored hashed and can be revoked.
+
+What Redis remembers of them, for scripts that must know who calls without asking the database:
+
+    identity:session:<digest>  string  "<employee>:<enterprise>:<ms of its end>": who holds the token of that SHA-256;
+                               or ENDED, for as long: the database alone is to be asked
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,26 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db.models import QuerySet
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+from redis.exceptions import RedisError
 
+from foundation import clock, redis
 from foundation.errors import NotAuthenticated
 from identity.models import AccessToken, Employee
 
+logger = structlog.get_logger("identity")
+
 TOKEN_BYTES = 32
 """256 random bits: nobody guesses one, so the plain SHA-256 of it is enough to store."""
+
+ENDED = "ended"
 
 
 class LoginFailed(NotAuthenticated):
@@ -64,11 +80,16 @@ def authenticate_token(*, token: str, now: dt.datetime) -> Employee:
 
     One indexed query.
     """
+    return find_session(token=token, now=now).employee
+
+
+def find_session(*, token: str, now: dt.datetime) -> AccessToken:
+    """As `authenticate_token`; the row of the token, its employee with it."""
     rows = _valid(now).select_related("employee__enterprise")
     found = rows.filter(digest=digest_of(token)).first()
     if found is None:
         raise NotAuthenticated()
-    return found.employee
+    return found
 
 
 def list_valid_digests(*, digests: Sequence[str], now: dt.datetime) -> set[str]:
@@ -81,8 +102,65 @@ def _valid(now: dt.datetime) -> QuerySet[AccessToken]:
 
 
 def revoke_tokens(*, employee_id: int, now: dt.datetime) -> int:
-    """Ends every log-in of an employee; returns how many were open."""
-    return AccessToken.objects.filter(employee_id=employee_id, revoked_at=None).update(revoked_at=now)
+    """Ends every log-in of an employee, at once also for what Redis remembers; returns how many were open."""
+    count = AccessToken.objects.filter(employee_id=employee_id, revoked_at=None).update(revoked_at=now)
+    end_sessions(digests=_unexpired(employee_id, now))
+    return count
+
+
+@receiver(post_save, sender=Employee, dispatch_uid="identity.end_sessions_of_closed_accounts")
+def _end_sessions_of_closed_account(instance: Employee, created: bool, raw: bool = False, **kwargs: Any) -> None:
+    """Staff closed the account, here or in the admin: what Redis remembers of his log-ins ends with it."""
+    if not (instance.is_active or created or raw):
+        end_sessions(digests=_unexpired(instance.pk, clock.now()))
+
+
+def _unexpired(employee_id: int, now: dt.datetime) -> list[str]:
+    """Digests of the employee's tokens, revoked ones too: ending a session again does no harm."""
+    rows = AccessToken.objects.filter(employee_id=employee_id, expires_at__gt=now)
+    return list(rows.values_list("digest", flat=True))
+
+
+def session_key(*, digest: str) -> str:
+    """Where Redis remembers the holder of the access token with that digest."""
+    return f"identity:session:{digest}"
+
+
+def remember_session(*, session: AccessToken) -> None:
+    """Lets Redis know who holds the token, until its end, at most for settings.REDPACKET_SESSION_SECONDS.
+
+    Writes nothing over ENDED: who read the database before the log-in ended may come here after. May raise RedisError.
+    """
+    employee = session.employee
+    ends_ms = int(session.expires_at.timestamp() * 1000)
+    value = f"{employee.pk}:{employee.enterprise_id}:{ends_ms}"
+    life_ms = max(1, settings.REDPACKET_SESSION_SECONDS * 1000)
+    redis.client().set(session_key(digest=session.digest), value, px=life_ms, nx=True)
+
+
+def end_sessions(*, digests: Sequence[str]) -> None:
+    """Makes Redis ask the database about these tokens. Safe to repeat, and before the commit that ends them.
+
+    Redis away: a warning. Nobody is let in by it then; should it come back with what it remembered, callers of ended
+    log-ins may be told refusals, or the share that they have, for the rest of settings.REDPACKET_SESSION_SECONDS. They
+    win nothing: before a claim the database is asked in any case.
+    """
+    if not digests:
+        return
+    life_ms = max(1, settings.REDPACKET_SESSION_SECONDS * 1000)
+    try:
+        pipeline = redis.client().pipeline(transaction=False)
+        for digest in digests:
+            pipeline.set(session_key(digest=digest), ENDED, px=life_ms)
+        pipeline.execute()
+    except RedisError:
+        logger.warning("ended log-ins stay in redis until their time is over", count=len(digests), exc_info=True)
+
+
+def purge(*, before: dt.datetime, limit: int = 10_000) -> int:
+    """Deletes log-ins that ended before that moment, at most `limit`; returns how many."""
+    old = AccessToken.objects.filter(expires_at__lt=before).order_by("expires_at").values_list("pk", flat=True)
+    return AccessToken.objects.filter(pk__in=list(old[:limit])).delete()[0]
 
 
 def digest_of(token: str) -> str:

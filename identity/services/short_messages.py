@@ -54,3 +54,8 @@ def send(*, phone: str, text: str, purpose: str, now: dt.datetime) -> None:
     ShortMessage.objects.filter(pk=row.pk).update(state=state)
     if not is_taken:
         raise Busy({"reason": "short messages cannot be sent now"}, retry_after_seconds=10)
+
+
+def purge(*, before: dt.datetime) -> int:
+    """Deletes messages made before that moment; returns how many."""
+    return ShortMessage.objects.filter(created_at__lt=before).delete()[0]

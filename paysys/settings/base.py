@@ -9,6 +9,7 @@ from typing import Any
 
 import environ
 import structlog
+from kombu import Exchange, Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env = environ.Env()
@@ -29,6 +30,7 @@ INSTALLED_APPS = [
     "orders.apps.OrdersConfig",
     "funds.apps.FundsConfig",
     "gateway.apps.GatewayConfig",
+    "risk.apps.RiskConfig",
     "identity.apps.IdentityConfig",
     "foundation.apps.FoundationConfig",
     "django.contrib.admin",
@@ -43,6 +45,9 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "django_prometheus",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
 ]
 
 MIDDLEWARE = [
@@ -55,6 +60,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "identity.admin.staff.StaffCodeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -146,7 +153,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_SENTINELS: list[str] = env.list("PAYSYS_REDIS_SENTINELS", default=[])
-"""host:port of each Sentinel. With them, they name the master; REDIS_URL's host is not used, its password and number are."""
+"""host:port of each Sentinel. With them, they name the master; of REDIS_URL its password and number are used then."""
 REDIS_SENTINEL_MASTER = env.str("PAYSYS_REDIS_SENTINEL_MASTER", default="paysys")
 REDIS_SENTINEL_PASSWORD = env.str("PAYSYS_REDIS_SENTINEL_PASSWORD", default="")
 CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
@@ -167,6 +174,11 @@ if CELERY_BROKER_URL.startswith("amqp"):
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"confirm_publish": True}
     CELERY_WORKER_DETECT_QUORUM_QUEUES = True
+    CELERY_TASK_QUEUES = (
+        Queue("default", queue_arguments={"x-queue-type": "quorum"}),
+        Queue("provider", Exchange("provider"), "provider", queue_arguments={"x-max-priority": 9}),
+    )
+    """Others are made when they are first named. RabbitMQ 3.10 has priorities in classic queues only (ADR 8)."""
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60}
     if CELERY_BROKER_URL.startswith("sentinel"):
@@ -183,6 +195,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+STAFF_CODES = env.str("PAYSYS_STAFF_CODES", default="when_enrolled")
+"""One-time codes of staff: "required" (who has no device sees only the enrolment page) or "when_enrolled"."""
+OTP_TOTP_ISSUER = env.str("PAYSYS_STAFF_CODES_ISSUER", default="Payment platform")
 ACCESS_TOKEN_HOURS = env.int("PAYSYS_ACCESS_TOKEN_HOURS", default=12)
 
 VALIDATOR = env.str("PAYSYS_VALIDATOR", default="required")
@@ -227,10 +242,19 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PaymentKindEnum": ["code_url", "redirect", "jsapi", "form", "none"],
         "RedPacketKindEnum": ["normal", "lucky"],
+        "WithdrawalChannelEnum": ["wechat", "kuaiqian"],
+        "RedPacketStateEnum": "redpacket.domain.states.PacketState",
+        "WithdrawalStateEnum": "withdrawals.domain.states.WithdrawalState",
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 """No request of ours is larger; a provider's notice is a few KiB."""
+
+# --- Short messages -------------------------------------------------------------------------------------------------
+
+SHORT_MESSAGES = env.str("PAYSYS_SHORT_MESSAGES", default="outbox")
+"""Address of the company's message service; "outbox" (not in production) shows the texts in the admin instead."""
+SHORT_MESSAGES_SECRET = env.str("PAYSYS_SHORT_MESSAGES_SECRET", default="")
 
 # --- Providers ------------------------------------------------------------------------------------------------------
 
@@ -271,6 +295,14 @@ REDPACKET_LIFETIME_SECONDS = env.int("PAYSYS_REDPACKET_LIFETIME_SECONDS", defaul
 REDPACKET_SHARE_MIN_FEN = 1
 REDPACKET_SHARE_MAX_FEN = 20_000
 REDPACKET_COUNT_MAX = 10_000
+REDPACKET_EMPLOYEE_GRABS_PER_SECOND = env.int("PAYSYS_REDPACKET_EMPLOYEE_GRABS_PER_SECOND", default=10)
+REDPACKET_EMPLOYEE_GRABS_AT_ONCE = env.int("PAYSYS_REDPACKET_EMPLOYEE_GRABS_AT_ONCE", default=50)
+"""A person clicks a few times a second; a program that hammers is answered 429 above this, over all packets."""
+REDPACKET_PACKET_GRABS_PER_SECOND = env.int("PAYSYS_REDPACKET_PACKET_GRABS_PER_SECOND", default=5_000)
+REDPACKET_PACKET_GRABS_AT_ONCE = env.int("PAYSYS_REDPACKET_PACKET_GRABS_AT_ONCE", default=40_000)
+"""The largest group may click twice at one moment. 0 a second switches a limit off."""
+REDPACKET_SESSION_SECONDS = env.int("PAYSYS_REDPACKET_SESSION_SECONDS", default=900)
+"""How long Redis remembers who holds an access token; a winner's is looked up in the database all the same."""
 ORDER_NUMBER_VERSION = env.str("PAYSYS_ORDER_NUMBER_VERSION", default="1")
 """Format of new order numbers: "1" is routed by CRC-32, "2" by the account. Old numbers keep their routing for ever."""
 RECHARGE_MAX_FEN = env.int("PAYSYS_RECHARGE_MAX_FEN", default=5_000_000)

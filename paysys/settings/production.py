@@ -6,11 +6,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 from paysys.settings.base import *  # noqa: F403
 from paysys.settings.base import (
+    ALIPAY,
+    ALIPAY_OFFICIAL_GATEWAY_URL,
     DATABASES,
     DEBUG,
     DEFAULT_SECRET_KEY,
+    KUAIQIAN,
+    KUAIQIAN_OFFICIAL_BASE_URL,
+    KUAIQIAN_OFFICIAL_CARD_BASE_URL,
     PUBLIC_BASE_URL,
     SECRET_KEY,
+    SHORT_MESSAGES,
+    SHORT_MESSAGES_SECRET,
+    VALIDATOR,
     WECHAT,
     WECHAT_OFFICIAL_BASE_URL,
     env,
@@ -25,8 +33,15 @@ if SECRET_KEY == DEFAULT_SECRET_KEY or len(SECRET_KEY) < MINIMUM_SECRET_LENGTH:
 if DEBUG:
     _refusals.append("DJANGO_DEBUG is on")
 _refusals += [f"database {alias} is SQLite" for alias, config in DATABASES.items() if "sqlite" in config["ENGINE"]]
-if WECHAT["base_url"] != WECHAT_OFFICIAL_BASE_URL:
-    _refusals.append(f"WECHAT_BASE_URL is {WECHAT['base_url']!r}, not {WECHAT_OFFICIAL_BASE_URL!r}")
+_OFFICIAL = (
+    ("WECHAT_BASE_URL", WECHAT["base_url"], WECHAT_OFFICIAL_BASE_URL),
+    ("ALIPAY_GATEWAY_URL", ALIPAY["gateway_url"], ALIPAY_OFFICIAL_GATEWAY_URL),
+    ("KUAIQIAN_BASE_URL", KUAIQIAN["base_url"], KUAIQIAN_OFFICIAL_BASE_URL),
+    ("KUAIQIAN_CARD_BASE_URL", KUAIQIAN["card_base_url"], KUAIQIAN_OFFICIAL_CARD_BASE_URL),
+)
+_refusals += [f"{name} is {used!r}, not {official!r}" for name, used, official in _OFFICIAL if used != official]
+if not SHORT_MESSAGES.startswith("https://") or not SHORT_MESSAGES_SECRET:
+    _refusals.append("PAYSYS_SHORT_MESSAGES is not an https address with PAYSYS_SHORT_MESSAGES_SECRET")
 if not WECHAT["credentials_file"]:
     _refusals.append("WECHAT_CREDENTIALS_FILE is not set")
 if not PUBLIC_BASE_URL.startswith("https://"):
@@ -35,6 +50,11 @@ if not env.list("PAYSYS_LEDGER_SEAL_KEYS", default=[]):
     _refusals.append("PAYSYS_LEDGER_SEAL_KEYS is not set")
 if not env.list("PAYSYS_ENCRYPTION_KEYS", default=[]):
     _refusals.append("PAYSYS_ENCRYPTION_KEYS is not set")
+if VALIDATOR != "required":
+    _refusals.append(f"PAYSYS_VALIDATOR is {VALIDATOR!r}, not 'required'")
+if env.str("PAYSYS_STAFF_CODES", default="required") != "required":
+    _refusals.append("PAYSYS_STAFF_CODES is not 'required'")
+STAFF_CODES = "required"
 if not env.list("DJANGO_ALLOWED_HOSTS", default=[]):
     _refusals.append("DJANGO_ALLOWED_HOSTS is not set")
 if _refusals:

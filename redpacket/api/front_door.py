@@ -3,8 +3,9 @@
 A Django request costs several times what a grab costs (design `performance.md`), so `POST /api/v1/redpackets/{id}/grab`
 is taken here when all about it is as every client of ours sends it. Whatever is not (a body, a query, an unknown host,
 plain http where https is demanded, a missing log-in or validator token, Redis away, a failure of ours) goes to Django,
-whose GrabView answers it: the twins answer alike, and a grab is safe to repeat. What Django's middleware would do to
-the answer is done here from the same settings; the contract test compares the two byte for byte.
+whose GrabView answers it, by the same service where it can: the twins answer alike, and a grab is safe to repeat. What
+Django's middleware would do to the answer is done here from the same settings; the contract test compares the two byte
+for byte.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import functools
 import http
 import re
+import secrets
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import structlog
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connections
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
@@ -98,7 +101,7 @@ class FrontDoor:
     def _answer(self, environ: Environ, path: str, packet_id: str) -> tuple[str, list[tuple[str, str]], bytes] | None:
         """Status line, headers and body; None when Django must answer."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         self._check_connections()
@@ -107,8 +110,8 @@ class FrontDoor:
         try:
             result = grab.grab_with_access_token(
                 packet_id=packet_id,
-                access_token=_access_token(environ),
-                presented=_presented(environ, path),
+                access_token=access_token(environ),
+                presented=presented(environ, path),
                 now=clock.now(),
             )
         except PaysysError as error:
@@ -124,7 +127,7 @@ class FrontDoor:
                 }
             }
             extra = errors.headers(error, error)
-        except _Unusual:
+        except Unusual:
             return None
         except RedisError:
             return None
@@ -155,20 +158,56 @@ class FrontDoor:
                     connection.close_if_unusable_or_obsolete()
 
 
-class _Unusual(Exception):
+class Unusual(Exception):
     """Django must answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What is read with every grab. Django's settings cost a microsecond each."""
+
+    language_cookie: str
+    is_host_forwarded: bool
+    allowed_hosts: tuple[str, ...]
+    is_https_demanded: bool
+    secure_header: tuple[str, str] | None
+
+
+@functools.cache
+def _known() -> _Settings:
+    return _Settings(
+        language_cookie=settings.LANGUAGE_COOKIE_NAME,
+        is_host_forwarded=settings.USE_X_FORWARDED_HOST,
+        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+        is_https_demanded=settings.SECURE_SSL_REDIRECT,
+        secure_header=settings.SECURE_PROXY_SSL_HEADER,
+    )
+
+
+def _forget_settings(**_: Any) -> None:
+    """Tests change settings; nothing else does."""
+    _known.cache_clear()
+    _fixed_headers.cache_clear()
+
+
+setting_changed.connect(_forget_settings, dispatch_uid="redpacket.front_door")
+
+
+def has_no_body(environ: Mapping[str, Any]) -> bool:
+    """True for a request without a body, as a grab is."""
+    return environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ
 
 
 def _is_usual(environ: Environ) -> bool:
     """True for a request that our middleware and DRF would let through to the view without a second look."""
+    known = _known()
     return (
         not environ.get("QUERY_STRING")
-        and environ.get("CONTENT_LENGTH", "") in ("", "0")
-        and "HTTP_TRANSFER_ENCODING" not in environ
-        and settings.LANGUAGE_COOKIE_NAME not in environ.get("HTTP_COOKIE", "")
-        and not settings.USE_X_FORWARDED_HOST
-        and _is_allowed_host(environ.get("HTTP_HOST", ""), tuple(settings.ALLOWED_HOSTS))
-        and (not settings.SECURE_SSL_REDIRECT or _is_secure(environ))
+        and has_no_body(environ)
+        and known.language_cookie not in environ.get("HTTP_COOKIE", "")
+        and not known.is_host_forwarded
+        and _is_allowed_host(environ.get("HTTP_HOST", ""), known.allowed_hosts)
+        and (not known.is_https_demanded or _is_secure(environ))
         and _takes_json(environ.get("HTTP_ACCEPT", ""))
         and len(environ.get("HTTP_ACCEPT_LANGUAGE", "")) <= MAX_HEADER
     )
@@ -191,8 +230,9 @@ def _takes_json(accept: str) -> bool:
 
 def _is_secure(environ: Environ) -> bool:
     """As HttpRequest.is_secure."""
-    if settings.SECURE_PROXY_SSL_HEADER:
-        name, secure_value = settings.SECURE_PROXY_SSL_HEADER
+    header = _known().secure_header
+    if header:
+        name, secure_value = header
         value = environ.get(name)
         if value is not None:
             return bool(value.split(",", 1)[0].strip() == secure_value)
@@ -207,21 +247,21 @@ def _language(accept_language: str) -> str:
     return str(get_language_from_request(request))
 
 
-def _access_token(environ: Environ) -> str:
-    """Raises NotAuthenticated as the authentication class does, _Unusual without any header."""
+def access_token(environ: Mapping[str, Any]) -> str:
+    """Raises NotAuthenticated as the authentication class does, Unusual without any header."""
     token = bearer_token(environ.get("HTTP_AUTHORIZATION", ""))
     if token is None:
-        raise _Unusual
+        raise Unusual
     return token
 
 
-def _presented(environ: Environ, path: str) -> PresentedToken | None:
+def presented(environ: Mapping[str, Any], path: str) -> PresentedToken | None:
     """As identity.api.permissions.presented_token, for an empty body and before it is known who asks."""
     token, sequence = environ.get("HTTP_X_PAY_TOKEN", ""), environ.get("HTTP_X_PAY_SEQ", "")
     if not token and not sequence and not validator.is_required():
         return None
     if not token or not sequence or len(token) > MAX_TOKEN_LENGTH or len(sequence) > MAX_SEQUENCE:
-        raise _Unusual
+        raise Unusual
     fingerprint = fingerprint_of(
         method="POST", path=path, idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY", ""), body=EMPTY_BODY
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import structlog
 from django.conf import settings
+from django.core.signals import setting_changed
 from redis.exceptions import RedisError
 
 from foundation.api.errors import RateLimited
 from foundation.errors import Busy, NotAuthenticated, NotFound, PermissionDenied, Rejected
-from identity.models import AccessToken
 from identity.services import login
 from identity.services.validator import PresentedToken, SequenceUsed, TokenInvalid
 from payments.domain.people import Person
@@ -115,10 +116,9 @@ def grab_with_access_token(
 ) -> GrabResult:
     """As `grab`, for whoever holds the access token; without a database query when the grab is refused or repeated.
 
-    Redis remembers the holder of a token for settings.REDPACKET_SESSION_SECONDS. A winner's token is looked up in the
-    database in any case before his claim: a revoked token and a closed account win nothing from the moment of their
-    commit on. What they may still be told for those seconds is a refusal, or the share that they have already. Raises
-    NotAuthenticated, and redis.RedisError when Redis is away (nobody is authenticated then: use `grab`).
+    Redis remembers the holder of a token for settings.REDPACKET_SESSION_SECONDS, and is told when it is revoked or the
+    account is closed. A winner's token is looked up in the database in any case before his claim, whatever Redis was
+    told. Raises NotAuthenticated, and redis.RedisError when Redis is away (nobody is authenticated then: use `grab`).
     """
     result = _through_redis(packet_id, _Caller(access_token=access_token, presented=presented), now)
     if result is not None:
@@ -145,7 +145,7 @@ def _through_redis(packet_id: str, caller: _Caller, now: dt.datetime) -> GrabRes
             rates=rates,
         )
         if admission.code is Code.UNKNOWN:
-            person = _authenticate(caller.access_token, session, now)
+            person = _authenticate(caller.access_token, now)
             continue
         rates = cache.NO_LIMITS  # one request pays once
         if person is None:
@@ -171,7 +171,9 @@ def _through_redis(packet_id: str, caller: _Caller, now: dt.datetime) -> GrabRes
     return None
 
 
+@functools.cache
 def _rates() -> Rates:
+    """Read once: nothing but tests changes settings."""
     return Rates(
         employee_per_second=settings.REDPACKET_EMPLOYEE_GRABS_PER_SECOND,
         employee_burst=settings.REDPACKET_EMPLOYEE_GRABS_AT_ONCE,
@@ -180,22 +182,22 @@ def _rates() -> Rates:
     )
 
 
+def _forget_rates(**_: Any) -> None:
+    _rates.cache_clear()
+
+
+setting_changed.connect(_forget_rates, dispatch_uid="redpacket.grab")
+
+
 def _person(admission: Admission) -> Person:
     return Person(employee_id=admission.employee_id, enterprise_id=admission.enterprise_id)
 
 
-def _authenticate(access_token: str, session: str, now: dt.datetime) -> Person:
+def _authenticate(access_token: str, now: dt.datetime) -> Person:
     """Whose token it is, by the database; Redis remembers it. Raises NotAuthenticated."""
-    employee = login.authenticate_token(token=access_token, now=now)
-    ends_at = AccessToken.objects.values_list("expires_at", flat=True).get(digest=session)
-    cache.remember_session(
-        digest=session,
-        employee_id=employee.pk,
-        enterprise_id=employee.enterprise_id,
-        ends_at=ends_at,
-        seconds=settings.REDPACKET_SESSION_SECONDS,
-    )
-    return Person(employee_id=employee.pk, enterprise_id=employee.enterprise_id)
+    found = login.find_session(token=access_token, now=now)
+    login.remember_session(session=found)
+    return Person(employee_id=found.employee_id, enterprise_id=found.employee.enterprise_id)
 
 
 # --- Claims, committed together -------------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def _claim(packet_id: str, person: Person, ticket: Ticket, session: str, now: dt
     if claim is not None and claim.verdict is Verdict.GRABBED:
         return claim
     if session and not login.list_valid_digests(digests=[session], now=now):
-        cache.forget_sessions(digests=[session])
+        login.end_sessions(digests=[session])
         cache.give_back(packet_id=packet_id, employee_id=person.employee_id, ticket=ticket)
         raise NotAuthenticated()
     claim = claiming.claim_share(packet_id=packet_id, ticket=ticket, employee_id=person.employee_id, now=now)

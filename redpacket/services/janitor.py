@@ -10,8 +10,11 @@ from redpacket.cache import Ticket
 from redpacket.domain.states import PacketState
 from redpacket.models import RedPacket, Share
 
-PENDING_SECONDS = 5
-"""A claim takes milliseconds; one that is still open after this is dead or will be refused without harm."""
+PENDING_SECONDS = 3
+"""A claim takes milliseconds; one that is still open after this is dead or will be refused without harm.
+
+With the time between two runs (paysys/schedule.py) well below 10 s: by then a share that died is free again.
+"""
 PACKETS_AT_ONCE = 500
 
 

@@ -70,7 +70,7 @@ def _room(channel: str, now: dt.datetime) -> tuple[int, int | None]:
     left_fen = None
     if policy.daily_cap_fen:
         left_fen = policy.daily_cap_fen - selectors.sent_today_fen(channel=channel, now=now)
-    return policy.max_in_flight - selectors.count_in_flight(channel=channel), left_fen
+    return policy.max_in_flight - selectors.count_in_flight(channel=channel, now=now), left_fen
 
 
 def send_due(*, now: dt.datetime, limit: int = 100) -> dict[str, int]:

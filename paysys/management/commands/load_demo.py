@@ -13,16 +13,29 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from foundation import clock
 from identity.models import Employee, Enterprise, Group
-from identity.services import directory
+from identity.services import directory, staff_codes
 from payments.models import BusinessApp
 from payments.services import businesses
+from withdrawals.services import binding
 
 PASSWORD = "paysys-demo-2026"  # noqa: S105 - the demo world listens on loopback only
 ENTERPRISES = (("acme", "顶峰科技", 16), ("lotus", "莲花文化", 4))
 GROUP_NAME, GROUP_SIZE = "全员群", 15
 PRODUCT_ID, CALLBACK_URL = "demo-shop", "http://127.0.0.1:8700/callbacks"
-STAFF_ROLES = ("maker", "checker", "risk", "auditor", "ops")
-EXTRA_PERMISSIONS = {"maker": ("propose_adjustment",), "checker": ("approve_adjustment",)}
+STAFF = {
+    "maker": "maker",
+    "checker": "checker",
+    "checker2": "checker",
+    "risk": "risk",
+    "auditor": "auditor",
+    "ops": "ops",
+}
+"""Name → role. Two checkers, because large withdrawals need two people."""
+EXTRA_PERMISSIONS = {
+    "maker": ("propose_adjustment", "assign_withdrawal", "propose_reissue"),
+    "checker": ("approve_adjustment", "approve_withdrawal", "assign_withdrawal", "approve_reissue"),
+    "ops": ("operate_payouts", "propose_reissue", "change_payoutpolicy"),
+}
 """Beyond looking, which all of them may."""
 
 
@@ -33,6 +46,7 @@ class Command(BaseCommand):
         parser.add_argument("--file", required=True, type=Path)
         parser.add_argument("--base-url", required=True)
         parser.add_argument("--simulator-url", required=True)
+        parser.add_argument("--push-url", help="the whole address of the event stream")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.ENVIRONMENT == "production":
@@ -66,7 +80,7 @@ class Command(BaseCommand):
         base_url = options["base_url"]
         world = {
             "base_url": base_url,
-            "push_url": None,
+            "push_url": options["push_url"],
             "simulator_url": options["simulator_url"],
             "admin_url": f"{base_url}/admin/",
             "enterprises": enterprises,
@@ -79,11 +93,23 @@ class Command(BaseCommand):
         self.stdout.write(f"demo world: {len(employees)} employees, {len(world['staff'])} staff, {options['file']}")
 
     def _employee(self, enterprise: Enterprise, number: int) -> Employee:
-        code = f"e{number:02d}"
+        code, made_up = f"e{number:02d}", enterprise.pk * 1000 + number
         found = Employee.objects.filter(enterprise=enterprise, code=code).first()
-        return found or directory.create_employee(
-            enterprise_id=enterprise.pk, code=code, name=f"员工{number:02d}", password=PASSWORD
+        if found is not None:
+            return found
+        name = f"员工{number:02d}"
+        made = directory.create_employee(
+            enterprise_id=enterprise.pk, code=code, name=name, password=PASSWORD, phone=f"138{made_up:08d}"
         )
+        binding.bind_wechat(
+            employee_id=made.pk,
+            enterprise_id=enterprise.pk,
+            openid=f"oDemo{made_up:023d}",
+            holder=name,
+            phone_code=None,
+            now=clock.now(),
+        )
+        return made
 
     def _business_app(self) -> dict[str, str]:
         """A backend that listens where docs/examples/business_client.py does; a repeat gives it a new secret."""
@@ -102,18 +128,24 @@ class Command(BaseCommand):
     def _staff(self) -> list[dict[str, Any]]:
         views = Permission.objects.filter(codename__startswith="view_")
         staff = []
-        for role in STAFF_ROLES:
+        for name, role in STAFF.items():
             group, _ = StaffGroup.objects.get_or_create(name=role)
             group.permissions.set([*views, *Permission.objects.filter(codename__in=EXTRA_PERMISSIONS.get(role, ()))])
-            user, created = User.objects.get_or_create(username=role, defaults={"is_staff": True})
+            user, created = User.objects.get_or_create(username=name, defaults={"is_staff": True})
             if created:
                 user.set_password(PASSWORD)
                 user.save()
             user.groups.set([group])
-            staff.append({"username": role, "password": PASSWORD, "roles": [role]})
+            staff.append({"username": name, "password": PASSWORD, "roles": [role], "totp_secret": self._secret(user)})
         admin, created = User.objects.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
         if created:
             admin.set_password(PASSWORD)
             admin.save()
-        staff.append({"username": "admin", "password": PASSWORD, "roles": ["superuser"]})
+        staff.append(
+            {"username": "admin", "password": PASSWORD, "roles": ["superuser"], "totp_secret": self._secret(admin)}
+        )
         return staff
+
+    def _secret(self, user: User) -> str:
+        """The secret of a confirmed authenticator, as authenticators take it by hand (base32)."""
+        return staff_codes.secret_of(staff_codes.provide(user=user))

@@ -168,7 +168,7 @@ def test_nobody_is_paid_twice_and_the_books_agree(
             persons_and_banks_act(url, chance)
             payers.kill_one(chance)
         control(url, "DELETE", "faults")
-        deadline = time.monotonic() + LIVENESS_SECONDS * (10 if nightly else 1)
+        deadline = time.monotonic() + LIVENESS_SECONDS * (25 if nightly else 1)
         while not is_over(rows):
             assert time.monotonic() < deadline, Counter(
                 Withdrawal.objects.filter(pk__in=[row.pk for row in rows]).values_list("state", "result_code")
@@ -199,9 +199,12 @@ def verdict(url: str, rows: list[Withdrawal]) -> None:
         paid_fen += kept
         assert (wallet.available_fen, wallet.frozen_fen) == (START_FEN - kept, 0), row.order_no
     print(f"ours, theirs: {dict(counted)}")
-    assert not theirs, "the provider paid numbers that are nobody's"
+    known = set(Withdrawal.objects.filter(payout_no__in=list(theirs)).values_list("payout_no", flat=True))
+    assert set(theirs) == known, "the provider paid numbers that are nobody's"  # other tests leave some to be sent
     assert {pair for pair in counted if (pair[0] == "SUCCESS") != (pair[1] == "SUCCESS")} == set()
-    their_fen = sum(one["amount_fen"] for one in control(url, "GET", "payouts")["payouts"] if one["state"] == "SUCCESS")
+    mine = {row.payout_no for row in ours}
+    paid_there = [one for one in control(url, "GET", "payouts")["payouts"] if one["state"] == "SUCCESS"]
+    their_fen = sum(one["amount_fen"] for one in paid_there if one["payout_no"] in mine)
     assert paid_fen == their_fen
     assert counted["SUCCESS", "SUCCESS"] > len(rows) / 2
     assert [line for line in proof.prove() if not line.ok] == []

@@ -141,6 +141,7 @@ def test_without_redis_calls_go_on_and_redis_is_left_alone_for_a_while(
     assert record(channel, 1, is_error=True) == [False]
     assert look(channel) == Health(state=State.CLOSED)
     settings.REDIS_URL = url
+    shared_redis.breaker.succeeded()  # of the process: it would turn callers away for some seconds more
     health.admit(channel=channel, now_ms=T0)
     monkeypatch.setattr(health, "_away_until", 0.0)
     assert refused(channel, T0) == 30

@@ -27,7 +27,7 @@ from simulator import credentials, server
 from tests.books import assert_books_balance
 from tests.integration.withdrawals import people
 from withdrawals import proof
-from withdrawals.models import Withdrawal
+from withdrawals.models import PayoutPolicy, Withdrawal
 from withdrawals.services import application, approving, sending, trail
 
 pytestmark = pytest.mark.usefixtures("committed_db", "provider")
@@ -324,3 +324,33 @@ def test_a_providers_notice_reaches_the_withdrawal_through_the_outbox(provider: 
     outbox.drain(using=trail.alias(), now=clock.now)
     assert (fresh(row).state, wallet(employee)) == ("SUCCESS", (990_000, 0))
     assert_books_balance()
+
+
+def test_policies_say_what_goes_and_nobody_waits_for_a_payee(provider: str) -> None:
+    who = people.approver()
+    rows = [people.approve(people.apply(people.rich(), 10_000, "wechat"), who) for _ in range(3)]
+    numbers = [row.order_no for row in rows]
+
+    def sendable(now: dt.datetime | None = None) -> list[str]:
+        return [one for one in sending.list_sendable(now=now or clock.now()) if one in numbers]
+
+    policy = PayoutPolicy.objects.create(channel="wechat", max_in_flight=2)
+    try:
+        assert len(sendable()) == 2
+        assert sent(rows[0]).result_code == "wait_user_confirm"
+        assert sendable() == numbers[1:]  # who must confirm does not take a place
+        Withdrawal.objects.filter(pk=rows[2].pk).update(priority=1)
+        assert sendable() == [numbers[2], numbers[1]]
+        hours = clock.now() + dt.timedelta(hours=2)
+        Withdrawal.objects.filter(pk=rows[2].pk).update(decided_at=hours)
+        assert sendable(hours) == [numbers[1], numbers[2]]  # two hours of waiting are worth more than one priority
+        for change, allowed in (({"is_paused": True}, 0), ({"max_in_flight": 1}, 1), ({"daily_cap_fen": 1}, 0)):
+            PayoutPolicy.objects.filter(pk="wechat").update(**change)
+            assert len(sendable()) == allowed, change
+            PayoutPolicy.objects.filter(pk="wechat").update(is_paused=False, daily_cap_fen=0, max_in_flight=2)
+        hour = clock.now().astimezone(clock.BUSINESS_ZONE).hour
+        closed = {"window_from_hour": 0, "window_to_hour": hour} if hour else {"window_from_hour": 1}
+        PayoutPolicy.objects.filter(pk="wechat").update(**closed)
+        assert sendable() == []
+    finally:
+        policy.delete()

@@ -1,0 +1,14 @@
+"""Identity in the admin: the directory, and one-time codes of staff."""
+
+from identity.admin.directory import AccessTokenAdmin, EmployeeAdmin, EnterpriseAdmin, GroupAdmin, ShortMessageAdmin
+from identity.admin.staff import AuthenticatorAdmin, StaffProfileAdmin
+
+__all__ = [
+    "AccessTokenAdmin",
+    "AuthenticatorAdmin",
+    "EmployeeAdmin",
+    "EnterpriseAdmin",
+    "GroupAdmin",
+    "ShortMessageAdmin",
+    "StaffProfileAdmin",
+]
