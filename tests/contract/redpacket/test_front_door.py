@@ -331,7 +331,7 @@ def test_a_token_that_ended_behind_redis_wins_nothing_and_its_share_is_free_agai
     packet = send_lucky(world.people, total_fen=500, count=1).packet
     front = FrontDoor(nobody_behind)
     assert code_of(send(front, Call(world.tokens[1], "0" * 32))) == "not_found"
-    login.revoke_tokens(employee_id=world.people.members[1].employee_id, now=clock.now())
+    AccessToken.objects.filter(digest=login.digest_of(world.tokens[1])).update(revoked_at=clock.now())
     for _ in range(2):
         answer = send(front, Call(world.tokens[1], packet.pk))
         assert (answer.status, code_of(answer)) == ("401 Unauthorized", "not_authenticated")
@@ -339,14 +339,29 @@ def test_a_token_that_ended_behind_redis_wins_nothing_and_its_share_is_free_agai
     assert code_of(send(front, Call(world.tokens[2], packet.pk))) == "grabbed"
 
 
+@pytest.mark.parametrize("by", ["revoking", "closing"])
+def test_a_revoked_or_closed_employee_is_out_at_once(by: str) -> None:
+    """Not even a refusal of the packet is heard any more: Redis has forgotten the session."""
+    world = make()
+    front = FrontDoor(nobody_behind)
+    assert code_of(send(front, Call(world.tokens[1], "0" * 32))) == "not_found"
+    employee_id = world.people.members[1].employee_id
+    if by == "revoking":
+        login.revoke_tokens(employee_id=employee_id, now=clock.now())
+    else:
+        closed = Employee.objects.get(pk=employee_id)
+        closed.is_active = False
+        closed.save()
+    answer = send(front, Call(world.tokens[1], "0" * 32))
+    assert (answer.status, code_of(answer)) == ("401 Unauthorized", "not_authenticated")
+
+
 def test_redis_forgets_a_session_with_its_token() -> None:
     world = make()
     digest = login.digest_of(world.tokens[1])
     AccessToken.objects.filter(digest=digest).update(expires_at=clock.now() + dt.timedelta(hours=1))
     send(FrontDoor(nobody_behind), Call(world.tokens[1], "0" * 32))
-    assert 800 < redis.client().ttl(cache.session_key(digest)) <= 900
-    cache.remember_session(
-        digest=digest, employee_id=1, enterprise_id=1, ends_at=clock.now() - dt.timedelta(seconds=1), seconds=900
-    )
+    assert 800 < redis.client().ttl(login.session_key(digest=digest)) <= 900
+    redis.client().set(login.session_key(digest=digest), f"1:1:{clock.epoch_ms() - 1000}")
     answer = cache.admit(packet_id="0" * 32, session=digest)
     assert answer.code is cache.Code.UNKNOWN
