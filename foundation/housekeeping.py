@@ -33,20 +33,21 @@ class Purge(jobs.Job):
     def run(self, *, now: dt.datetime) -> Mapping[str, Any]:
         default = roles.alias_for("default")
         runs = JobRun.objects.using(default)
+        failed = runs.filter(state=JobRun.State.FAILED)
         keys = IdempotencyRecord.objects.using(default)
         return {
             "events": sum(
-                _delete(OutboxEvent.objects.using(alias).filter(done_at__lt=now - EVENTS_KEPT))
+                delete_in_batches(OutboxEvent.objects.using(alias).filter(done_at__lt=now - EVENTS_KEPT))
                 for alias in roles.all_aliases()
             ),
-            "keys": _delete(keys.filter(created_at__lt=now - KEYS_KEPT, state=IdempotencyRecord.State.DONE)),
-            "runs": _delete(runs.filter(started_at__lt=now - RUNS_KEPT, state=JobRun.State.DONE)),
-            "failed_runs": _delete(runs.filter(started_at__lt=now - FAILED_RUNS_KEPT, state=JobRun.State.FAILED)),
+            "keys": delete_in_batches(keys.filter(created_at__lt=now - KEYS_KEPT, state=IdempotencyRecord.State.DONE)),
+            "runs": delete_in_batches(runs.filter(started_at__lt=now - RUNS_KEPT, state=JobRun.State.DONE)),
+            "failed_runs": delete_in_batches(failed.filter(started_at__lt=now - FAILED_RUNS_KEPT)),
         }
 
 
-def _delete(rows: QuerySet[Any]) -> int:
-    """Deletes in batches by primary key; returns how many."""
+def delete_in_batches(rows: QuerySet[Any]) -> int:
+    """Deletes at most BATCHES_AT_ONCE * BATCH of the rows, in batches by primary key; returns how many."""
     deleted = 0
     for _ in range(BATCHES_AT_ONCE):
         keys = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])

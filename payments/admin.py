@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import F, Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.timesince import timesince
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin import ReadOnlyAdmin, search_link
 from foundation.errors import InvalidRequest, PaysysError
-from payments.models import BusinessApp, BusinessOrder, CallbackDelivery, CallbackTry
-from payments.services import businesses, callbacks_out
+from foundation.money import yuan_display
+from orders.domain.states import OrderState
+from payments.models import AbnormalRefund, BusinessApp, BusinessOrder, CallbackDelivery, CallbackTry
+from payments.services import businesses, callbacks_out, checking
 
 
 class BusinessAppForm(forms.ModelForm):
@@ -180,3 +184,67 @@ class CallbackDeliveryAdmin(ReadOnlyAdmin):
             return
         self.log_change(request, delivery, f"replayed: {reason}")
         self.message_user(request, _("%s is sent again.") % delivery, messages.SUCCESS)
+
+
+class OpenFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("open")), ("no", _("ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(closed_at__isnull=self.value() == "yes") if self.value() in ("yes", "no") else queryset
+
+
+@admin.register(AbnormalRefund)
+class AbnormalRefundAdmin(ReadOnlyAdmin):
+    """Refunds that a provider does not carry out, the oldest first. Staff asks again or retries with the same number.
+
+    Nobody ends a refund by hand here: its money stays in transit until the provider's answer proves where it is.
+    """
+
+    list_display = ("refund_no", "order", "age", "channel", "amount", "code", "provider_text", "times", "closed_at")
+    list_filter = (OpenFilter, "channel")
+    search_fields = ("=refund_no", "=order_no")
+    ordering = (F("closed_at").desc(nulls_first=True), "first_at")
+    list_per_page = 50
+    actions = ("ask_again", "retry")  # type: ignore[assignment] # these do change something
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        return actions if self.has_settle_permission(request) else {}
+
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.change_abnormalrefund")
+
+    @admin.display(description=_("order"), ordering="order_no")
+    def order(self, row: AbnormalRefund) -> str:
+        return search_link("orders_orderindex", row.order_no)
+
+    @admin.display(description=_("age"), ordering="first_at")
+    def age(self, row: AbnormalRefund) -> str:
+        return timesince(row.first_at, row.closed_at or clock.now(), depth=1)
+
+    @admin.display(description=_("amount"), ordering="amount_fen")
+    def amount(self, row: AbnormalRefund) -> str:
+        return yuan_display(row.amount_fen)
+
+    @admin.action(description=_("Ask the provider again"), permissions=["settle"])
+    def ask_again(self, request: HttpRequest, queryset: QuerySet[AbnormalRefund]) -> None:
+        for row in queryset:
+            self._act(request, row, "asked again", checking.ask_refund_again)
+
+    @admin.action(description=_("Retry with the same number"), permissions=["settle"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[AbnormalRefund]) -> None:
+        for row in queryset:
+            self._act(request, row, "retried", checking.retry_refund)
+
+    def _act(self, request: HttpRequest, row: AbnormalRefund, said: str, act: Callable[..., OrderState]) -> None:
+        try:
+            state = act(refund_no=row.pk, now=clock.now())
+        except PaysysError as error:
+            self.message_user(request, f"{row}: {error.message(get_language() or 'en')}", messages.ERROR)
+            return
+        self.log_change(request, row, f"{said}: {state}")
+        self.message_user(request, f"{row}: {state}", messages.SUCCESS)

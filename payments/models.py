@@ -138,3 +138,32 @@ class CallbackTry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delivery_id} at {self.happened_at:%Y-%m-%d %H:%M:%S}"
+
+
+@sharding.stored_on("default")
+class AbnormalRefund(models.Model):
+    """A refund that the provider took and does not carry out: staff must look at it. Open while `closed_at` is NULL.
+
+    A note beside the refund's order, which alone decides. `code` and `provider_text` are the latest answer's.
+    """
+
+    refund_no = AsciiCharField(max_length=32, primary_key=True)
+    order_no = AsciiCharField(max_length=32)
+    channel = AsciiCharField(max_length=16)
+    amount_fen = FenField()
+    code = AsciiCharField(max_length=64)
+    provider_text = models.CharField(max_length=255, blank=True, default="")
+    times = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["closed_at", "first_at"], name="abnormal_refund_open")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount_fen__gt=0), name="abnormalrefund_amount_positive")
+        ]
+        verbose_name = "abnormal refund"
+
+    def __str__(self) -> str:
+        return self.refund_no

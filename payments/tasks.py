@@ -1,11 +1,11 @@
-"""Celery entry of the callbacks to business backends, and the bell that rings it."""
+"""Celery entries of callbacks to business backends, with the bell that rings them, and of checks at providers."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from foundation import bells, clock
-from payments.services import callbacks_out
+from payments.services import callbacks_out, priorities
 
 QUEUE = "callbacks"
 
@@ -14,6 +14,12 @@ QUEUE = "callbacks"
 def send_callbacks() -> int:
     """Sends what is due; carries nothing, so a lost or doubled message does no harm. Returns how many were accepted."""
     return callbacks_out.send_due()
+
+
+@shared_task(name=priorities.TASK)
+def check_attempt(attempt_no: str) -> bool:
+    """Asks the provider about one attempt; rung in the order of payments.services.priorities."""
+    return priorities.check(attempt_no=attempt_no, now=clock.now())
 
 
 def is_due() -> bool:

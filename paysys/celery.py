@@ -1,4 +1,7 @@
-"""The Celery application: queues `settle`, `callbacks`, `default`. Bells, callbacks and jobs only, JSON only."""
+"""The Celery application. Bells, callbacks, checks at providers and jobs only, JSON only.
+
+`provider` is a priority queue (settings.CELERY_TASK_QUEUES; on Redis kombu makes one of any queue).
+"""
 
 from __future__ import annotations
 
@@ -10,4 +13,3 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.production")
 app = Celery("paysys")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-QUEUES = ("settle", "callbacks", "default")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 
 HOST = "127.0.0.1"
 WEB_WORKERS = 2
 WEB_THREADS = 8
+PUSH_CONNECTIONS = 12_000
+"""More than the push process takes: it says 503 itself, where granian would let callers wait."""
 
 
 def web(*, port: int) -> list[str]:
@@ -17,10 +20,19 @@ def web(*, port: int) -> list[str]:
     return [granian, *options.split(), "--blocking-threads", str(WEB_THREADS), "paysys.wsgi:application"]
 
 
+def push(*, port: int) -> list[str]:
+    """granian, ASGI: the event streams. One process; its limit of connections is its own (paysys/push_server.py)."""
+    granian = str(Path(sys.executable).parent / "granian")
+    options = f"--interface asgi --http 1 --no-ws --host {HOST} --port {port} --workers 1 --log-level error"
+    limits = f"--backlog 1024 --backpressure {PUSH_CONNECTIONS} --http1-buffer-size 8192 --workers-kill-timeout 10"
+    return [granian, *options.split(), *limits.split(), "paysys.push_app:application"]
+
+
 def worker() -> list[str]:
-    """A Celery worker that listens to every queue."""
-    options = "worker --concurrency 2 --loglevel ERROR --queues settle,callbacks,reconciliation,default"
-    return [*_celery(), *options.split(), "--without-gossip", "--without-mingle"]
+    """A Celery worker that listens to every queue, under a name of its own: two of one name lock each other out."""
+    options = "worker --concurrency 2 --loglevel ERROR --queues settle,callbacks,provider,reconciliation,default"
+    name = f"--hostname=worker-{secrets.token_hex(4)}@%h"
+    return [*_celery(), *options.split(), "--without-gossip", "--without-mingle", name]
 
 
 def beat() -> list[str]:

@@ -38,21 +38,40 @@ class Timed:
 
 
 SCHEDULE: tuple[Timed, ...] = (
-    Timed(job="payments.check_attempts", seconds=10, why="undecided payments and refunds: ask the provider"),
+    Timed(job="payments.ring_checks", seconds=5, why="undecided payments and refunds: ask, VIP and wallet first"),
+    Timed(job="payments.check_attempts", seconds=60, why="the same, longest due first, for what no worker got to"),
     Timed(job="payments.close_expired", seconds=60, why="unpaid orders past their life"),
+    Timed(job="payments.send_callbacks", seconds=60, why="callbacks to business backends whose bell was lost"),
     Timed(job="redpacket.expire_due", seconds=600, why="expired red packets: the rest goes back"),
     Timed(job="redpacket.settle_sweep", seconds=1800, why="grabbed shares without a receipt: settle again"),
     Timed(
         job="redpacket.return_pending",
-        seconds=10,
+        seconds=4,
         why="shares taken in Redis but never claimed: back to the list",
     ),
+    Timed(
+        job="redpacket.compare_cache",
+        seconds=600,
+        is_long=True,
+        why="Redis against the database, share by share, last day: repair and report",
+    ),
+    Timed(job="redpacket.watch_settlement", seconds=30, why="how far settlement lags; alert when people wait"),
+    Timed(
+        job="withdrawals.send_payouts", seconds=10, why="approved withdrawals: to their providers, within the policies"
+    ),
+    Timed(job="withdrawals.check_payouts", seconds=10, why="undecided payouts: ask the provider"),
+    Timed(job="withdrawals.repair_applications", seconds=60, why="applications that stopped half-way"),
+    Timed(job="withdrawals.watch_float", seconds=600, why="prefunded balance of the payout channels"),
     Timed(job="orders.beat_replicas", seconds=5, why="how old the replicas are (nothing to do without one)"),
     Timed(job="funds.seal_journals", seconds=300, is_long=True, why="the chain over journals, link by link"),
     Timed(job="funds.close_days", seconds=1800, is_long=True, why="day close, trial balance, platform snapshots"),
     Timed(job="gateway.watch_credentials", daily_at="09:05", why="channel credentials that end within 30 days"),
     Timed(job="gateway.purge_calls", seconds=3600, why="records of provider calls after 90 days"),
+    Timed(job="risk.publish_blocked", seconds=60, why="the door's set of blocked callers, as the block list says"),
+    Timed(job="risk.purge", daily_at="04:10", why="risk counters of periods long over"),
+    Timed(job="identity.purge", seconds=3600, why="ended log-ins, used phone codes, old short messages"),
     Timed(job="foundation.purge", seconds=3600, why="delivered events, old idempotency keys and run records"),
+    Timed(job="payments.purge_callbacks", daily_at="04:20", why="tries of ended callbacks after 90 days"),
     Timed(
         job="paysys.prove_books",
         daily_at="03:30",

@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -30,6 +30,8 @@ REPLAYED_HEADER = "Idempotent-Replayed"
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _NOT_SAVED = frozenset({401, 403, 409, 429})
 """Refusals of the moment: the same request may be right a second later."""
+_KINDS_OF_CALLERS: Mapping[str, str] = {"identity.employee": "employee", "payments.businessapp": "business"}
+"""Whoever may set request.user, by model. One that is missing here fails loudly: two kinds must never share a label."""
 
 
 class KeyRequired(InvalidRequest):
@@ -65,7 +67,7 @@ def respond(
     if not _KEY.fullmatch(key):
         raise KeyRequired()
     record, is_first = _begin(
-        caller=f"employee:{request.user.pk}", key=key, endpoint=endpoint, request=request, reserve=reserve
+        caller=caller_of(request.user), key=key, endpoint=endpoint, request=request, reserve=reserve
     )
     if not is_first:
         return _replay(record, request)
@@ -82,6 +84,11 @@ def respond(
         raise
     _save(record, status=response.status_code, content=response.data)
     return response
+
+
+def caller_of(user: Any) -> str:
+    """`employee:<pk>` or `business:<pk>`: the owner of an idempotency key. KeyError for any other kind of user."""
+    return f"{_KINDS_OF_CALLERS[user._meta.label_lower]}:{user.pk}"
 
 
 def _begin(

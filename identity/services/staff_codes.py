@@ -60,8 +60,8 @@ class NoStaffDevice(Rejected):
 
     code: ClassVar[str] = "staff_device_missing"
     http_status: ClassVar[int] = 409
-    message_en: ClassVar[str] = "Set up one-time codes first (page “One-time codes”)."
-    message_zh: ClassVar[str] = "请先绑定动态验证码（“动态验证码”页面）。"
+    message_en: ClassVar[str] = 'Set up one-time codes first (page "One-time codes").'
+    message_zh: ClassVar[str] = "请先在动态验证码页面完成绑定。"
 
 
 class AlreadyEnrolled(Rejected):

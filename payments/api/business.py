@@ -22,9 +22,16 @@ from foundation.errors import PermissionDenied
 from identity.api.authentication import EmployeeTokenAuthentication
 from identity.api.permissions import IsEmployee, RequiresToken
 from payments.api import views
-from payments.api.serializers import CHANNELS, SCENES, OrderAnswerSerializer, OrderSerializer, PurchaseSerializer
+from payments.api.serializers import (
+    AUTO_HELP,
+    CHANNELS,
+    SCENES,
+    OrderAnswerSerializer,
+    OrderSerializer,
+    PurchaseSerializer,
+)
 from payments.domain import signing
-from payments.domain.channels import WALLET
+from payments.domain.channels import AUTO, WALLET
 from payments.domain.people import Person
 from payments.models import BusinessApp
 from payments.services import business_payments, checking, purchase, signed_requests
@@ -111,7 +118,7 @@ class BusinessPaymentsView(APIView):
     @extend_schema(
         operation_id="payments_create",
         request=BusinessPaymentRequest,
-        responses={201: OrderAnswerSerializer, **error_responses(400, 401, 404, 409, 422)},
+        responses={201: OrderAnswerSerializer, **error_responses(400, 401, 404, 409, 413, 415, 422, 429)},
         parameters=[IDEMPOTENCY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -157,9 +164,9 @@ class SharedOrderView(APIView):
 
 
 class PayingRequest(StrictSerializer):
-    """A channel with a scene, or `wallet` without."""
+    """A channel, or `auto`, with a scene; or `wallet` without."""
 
-    channel = serializers.ChoiceField(choices=[*CHANNELS, WALLET])
+    channel = serializers.ChoiceField(choices=[*CHANNELS, AUTO, WALLET], help_text=AUTO_HELP)
     scene = serializers.ChoiceField(choices=SCENES, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +181,7 @@ class PayingView(APIView):
     @extend_schema(
         operation_id="orders_attempts_create",
         request=PayingRequest,
-        responses={201: PurchaseSerializer, **error_responses(400, 401, 403, 404, 409, 422)},
+        responses={201: PurchaseSerializer, **error_responses(400, 401, 403, 404, 409, 413, 415, 422, 429)},
         parameters=[IDEMPOTENCY_HEADER],
     )
     def post(self, request: Request, order_no: str) -> Response:

@@ -7,9 +7,9 @@ from django.urls import path
 from payments.api import notify
 
 urlpatterns = [
-    path("alipay", notify.alipay),
-    path("kuaiqian", notify.kuaiqian),
-    path("kuaiqian/payout", notify.kuaiqian_payout),
-    path("wechat", notify.wechat),
-    path("wechat/refund", notify.wechat),
+    path("alipay", notify.AlipayView.as_view()),
+    path("kuaiqian", notify.KuaiqianView.as_view()),
+    path("kuaiqian/payout", notify.KuaiqianPayoutView.as_view()),
+    path("wechat", notify.WechatView.as_view()),
+    path("wechat/refund", notify.WechatRefundView.as_view()),
 ]

@@ -9,31 +9,13 @@ from rest_framework import serializers
 
 from foundation.api.serializers import FenIntegerField, StrictSerializer, TextField
 from foundation.money import MAX_FEN
+from orders.api.serializers import OrderSerializer as OrderSerializer  # the shape every answer about an order has
 from orders.domain.states import OrderKind, OrderState
-from payments.domain.channels import WALLET
+from payments.domain.channels import AUTO, WALLET
 
 CHANNELS = ["wechat", "alipay", "kuaiqian"]
 SCENES = ["native", "page", "h5", "jsapi"]
-
-
-class AttemptSerializer(serializers.Serializer):
-    attempt_no = serializers.CharField()
-    channel = serializers.CharField()
-    state = serializers.CharField()
-
-
-class OrderSerializer(serializers.Serializer):
-    """`order` of api.md; amounts in fen."""
-
-    order_no = serializers.CharField()
-    kind = serializers.CharField()
-    state = serializers.CharField()
-    amount_fen = serializers.IntegerField()
-    refunded_fen = serializers.IntegerField()
-    subject = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    paid_at = serializers.DateTimeField(allow_null=True)
-    attempts = AttemptSerializer(many=True)
+AUTO_HELP = "`auto`: the platform chooses among the channels that may take this payment; a repeated request keeps it."
 
 
 class PaymentSerializer(serializers.Serializer):
@@ -125,7 +107,7 @@ class NumberedPageQuery(OrderFilterQuery):
 
 class RechargeRequest(StrictSerializer):
     amount_fen = FenIntegerField(max_value=MAX_FEN)
-    channel = serializers.ChoiceField(choices=CHANNELS)
+    channel = serializers.ChoiceField(choices=[*CHANNELS, AUTO], help_text=AUTO_HELP)
     scene = serializers.ChoiceField(choices=SCENES)
 
 

@@ -58,7 +58,7 @@ class RechargesView(APIView):
     @extend_schema(
         operation_id="recharges_create",
         request=RechargeRequest,
-        responses={201: PurchaseSerializer, **error_responses(400, 401, 409, 422, 503)},
+        responses={201: PurchaseSerializer, **error_responses(400, 401, 409, 413, 415, 422, 429)},
         parameters=[IDEMPOTENCY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -85,7 +85,7 @@ class TransfersView(APIView):
     @extend_schema(
         operation_id="transfers_create",
         request=TransferRequest,
-        responses={201: OrderAnswerSerializer, **error_responses(400, 401, 403, 404, 409, 422, 503)},
+        responses={201: OrderAnswerSerializer, **error_responses(400, 401, 403, 404, 409, 413, 415, 422, 429)},
         parameters=[IDEMPOTENCY_HEADER],
     )
     def post(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import structlog
 from django.db.models import QuerySet
 
-from foundation import alerts, clock
+from foundation import alerts, clock, housekeeping
 from foundation.db import roles, transactions
 from foundation.errors import Broken, InvalidRequest, Rejected
 from orders import selectors as orders
@@ -32,6 +32,9 @@ LEASE = dt.timedelta(seconds=40)
 """Longer than any batch: after that its worker is dead."""
 RECEIVERS = 20
 REASON_MAX_CHARACTERS = 200
+REPLAYED = "replayed by "
+"""How the note of a replay begins."""
+TRIES_KEPT = dt.timedelta(days=90)
 
 logger = structlog.get_logger("callbacks")
 
@@ -241,7 +244,14 @@ def replay(*, delivery_id: int, reason: str, staff: str, now: dt.datetime) -> No
         if not moved:
             raise NotReplayable({"callback": delivery_id})
         CallbackTry.objects.create(
-            delivery_id=delivery_id, happened_at=now, note=f"replayed by {staff[:40]}: {reason.strip()}"
+            delivery_id=delivery_id, happened_at=now, note=f"{REPLAYED}{staff[:40]}: {reason.strip()}"
         )
 
     transactions.run(work, using=roles.alias_for("default"))
+
+
+def purge_tries(*, now: dt.datetime) -> int:
+    """Deletes tries older than 90 days of callbacks that ended; returns how many. Who replayed what and why stays."""
+    old = CallbackTry.objects.filter(happened_at__lt=now - TRIES_KEPT)
+    ended = old.exclude(delivery__state=CallbackDelivery.State.WAITING)
+    return housekeeping.delete_in_batches(ended.exclude(http_status=None, note__startswith=REPLAYED))

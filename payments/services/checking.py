@@ -6,23 +6,23 @@ import datetime as dt
 
 import structlog
 
-from foundation.errors import Busy, NotFound, Rejected
+from foundation.errors import Busy, NotFound, PaysysError, Rejected
 from foundation.redis import client
 from gateway.ports import CODE_NOT_FOUND, Outcome, Result
 from gateway.services import calls
 from orders import selectors as orders
 from orders.domain.records import AttemptRecord, OrderRecord
-from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderKind
+from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderKind, OrderState
 from orders.services import advancing
 from payments.domain import schedule
 from payments.domain.channels import WALLET
-from payments.services import outcomes, refund_results, refunds
+from payments.services import outcomes, refund_queue, refund_results, refunds
 
 logger = structlog.get_logger("payments")
 
 ON_READ_SECONDS = 5
 """At most one question to the provider per order in this time, however often clients look."""
-REFUND_KINDS = (OrderKind.REDPACKET_REFUND, OrderKind.RETURN)
+REFUND_KINDS = (OrderKind.REDPACKET_REFUND, OrderKind.RETURN, refund_results.PAYMENT_REFUND_KIND)
 
 
 def check_attempt(*, attempt: AttemptRecord, now: dt.datetime) -> AttemptState:
@@ -31,7 +31,9 @@ def check_attempt(*, attempt: AttemptRecord, now: dt.datetime) -> AttemptState:
     Only a positive answer decides; all else (time-out, unknown code, unknown number) schedules the next question.
     """
     order = orders.get_order(order_no=attempt.order_no)
-    if order.kind in REFUND_KINDS:
+    if order.kind in REFUND_KINDS and (attempt.channel == WALLET or attempt.state is AttemptState.CREATED):
+        refunds.request_refund(refund_no=order.order_no, now=now)  # perhaps not booked yet, so nothing to ask about
+    elif order.kind in REFUND_KINDS:
         result = calls.query_refund(
             channel=attempt.channel, refund_no=attempt.attempt_no, attempt_no=refunds.paid_attempt_no(order)
         )
@@ -43,6 +45,30 @@ def check_attempt(*, attempt: AttemptRecord, now: dt.datetime) -> AttemptState:
         result = calls.query(channel=attempt.channel, attempt_no=attempt.attempt_no)
         _apply_payment(attempt, result, now)
     return orders.get_attempt(attempt_no=attempt.attempt_no).state
+
+
+def ask_refund_again(*, refund_no: str, now: dt.datetime) -> OrderState:
+    """Asks the provider about one refund at once, for staff; returns its order's state afterwards. Safe to repeat."""
+    refund = orders.get_order(order_no=refund_no)
+    if refund.state in OPEN_ORDER_STATES:
+        check_attempt(attempt=refund.attempts[-1], now=now)
+    return _state_for_staff(refund_no, now)
+
+
+def retry_refund(*, refund_no: str, now: dt.datetime) -> OrderState:
+    """Requests an open refund from the provider once more under the same number, for staff; never a second refund.
+
+    Returns its order's state afterwards; does nothing to one that has ended.
+    """
+    refunds.request_refund(refund_no=refund_no, now=now)
+    return _state_for_staff(refund_no, now)
+
+
+def _state_for_staff(refund_no: str, now: dt.datetime) -> OrderState:
+    state = orders.get_order(order_no=refund_no).state
+    if state not in OPEN_ORDER_STATES:
+        refund_queue.close(refund_no=refund_no, now=now)
+    return state
 
 
 def _apply_payment(attempt: AttemptRecord, result: Result, now: dt.datetime) -> None:
@@ -75,7 +101,7 @@ def check_due(*, now: dt.datetime, limit: int = 200) -> dict[str, int]:
         report["asked"] += 1
         try:
             state = check_attempt(attempt=attempt, now=now)
-        except (Rejected, Busy) as error:
+        except PaysysError as error:  # a channel that is set up wrongly does not stop the others
             report["failed"] += 1
             logger.warning("check of attempt failed", attempt_no=attempt.attempt_no, error=repr(error))
             advancing.schedule_check(

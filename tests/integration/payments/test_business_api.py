@@ -17,7 +17,9 @@ from django.test import Client
 
 from foundation import clock
 from foundation import redis as shared_redis
+from foundation.api import idempotency
 from foundation.errors import InvalidRequest, NotFound
+from foundation.models import IdempotencyRecord
 from funds.domain.entries import enterprise_account
 from funds.selectors import get_wallet
 from funds.services.ledger import InsufficientFunds
@@ -505,3 +507,26 @@ def test_staff_sees_an_order_that_anyone_may_pay(shop: Shop) -> None:
     assert order_no in page.content.decode()
     found = client.get("/admin/payments/businessorder/", {"q": order_no})
     assert order_no in found.content.decode()
+
+
+def test_keys_of_a_business_and_of_an_employee_never_meet(shop: Shop, world: worlds.World) -> None:
+    key = uuid.uuid4().hex
+    assert shop.post(wanted(), key=key).status_code == 201
+    employee = world.employees[0]
+    worlds.give_money(employee, 100)
+    answer = Client().post(
+        "/api/v1/transfers",
+        data={"to_employee": world.employees[1].code, "amount_fen": 100},
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {worlds.token_of(employee)}", "Idempotency-Key": key},
+    )
+    assert answer.status_code == 201, answer.content
+    assert "Idempotent-Replayed" not in answer.headers
+    callers = IdempotencyRecord.objects.filter(key=key).values_list("caller", flat=True)
+    assert sorted(callers) == [f"business:{shop.app.pk}", f"employee:{employee.pk}"]
+
+
+def test_a_caller_of_no_known_kind_has_no_label() -> None:
+    assert idempotency.caller_of(BusinessApp(product_id="shop")) == "business:shop"
+    with pytest.raises(KeyError):
+        idempotency.caller_of(User(pk=1))

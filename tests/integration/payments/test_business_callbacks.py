@@ -28,7 +28,8 @@ from orders.domain.states import OrderKind
 from payments import callbacks, tasks
 from payments.domain import signing
 from payments.domain.people import Person
-from payments.models import BusinessApp, CallbackDelivery, CallbackTry
+from payments.jobs import PurgeCallbacks, SendCallbacks
+from payments.models import LONG_AGO, BusinessApp, CallbackDelivery, CallbackTry
 from payments.services import business_payments, businesses, callback_sending, callbacks_out, closing
 from payments.services.callbacks_out import NotReplayable
 from tests import worlds
@@ -286,6 +287,37 @@ def test_the_task_sends_and_the_bell_knows_when(shop: Shop, receiver: Receiver) 
     assert tasks.is_due()
     assert tasks.send_callbacks() == 1
     assert not tasks.is_due()
+
+
+def test_the_timed_job_sends_what_no_bell_rang_for(shop: Shop, receiver: Receiver) -> None:
+    waiting = paid(shop)
+    later = callbacks_out.note_closed(order_no=ask(shop), now=clock.now() + dt.timedelta(hours=1))
+    assert later is not None
+    assert SendCallbacks().run(now=clock.now()) == {"accepted": 1}
+    assert [reload(waiting).state, reload(later).state] == [State.DELIVERED, State.WAITING]
+    assert len(receiver.bodies) == 1
+    assert SendCallbacks().run(now=clock.now()) == {"accepted": 0}
+
+
+def test_old_tries_of_ended_callbacks_go_and_replays_stay(shop: Shop, receiver: Receiver) -> None:
+    receiver.statuses = [500]
+    delivery = paid(shop)
+    send()
+    send(delivery.next_at + dt.timedelta(hours=1))
+    callbacks_out.replay(delivery_id=delivery.pk, reason="they lost it", staff="ann", now=clock.now())
+    waiting = log(delivery)
+    assert [status for status, _ in waiting] == [500, 204, None]
+    old = clock.now() - dt.timedelta(days=91)
+    CallbackTry.objects.filter(delivery=delivery).update(happened_at=old)
+    PurgeCallbacks().run(now=clock.now())
+    assert log(delivery) == waiting, "still being sent"
+    BusinessApp.objects.update(leased_until=LONG_AGO)  # it was let go of in the hour that was jumped over
+    assert send() == 1
+    PurgeCallbacks().run(now=clock.now() - dt.timedelta(days=2))
+    assert len(log(delivery)) == 4
+    PurgeCallbacks().run(now=clock.now())
+    assert log(delivery) == [(None, "replayed by ann: they lost it"), (204, "")]
+    assert reload(delivery).state == State.DELIVERED
 
 
 # --- Where it is not sent -------------------------------------------------------------------------------------------

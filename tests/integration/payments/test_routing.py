@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.test import Client
 
 from foundation import clock
 from foundation.errors import Busy
@@ -165,3 +168,45 @@ def test_an_order_that_no_channel_pays_takes_no_attempt(sent: list, employee: Em
     with pytest.raises(purchase.OrderNotPayable):
         purchase.try_channel(order_no=order_no, channel="wechat", scene="native", now=clock.now())
     assert (orders.get_order(order_no=order_no).attempts, decisions(order_no), sent) == ((), [], [])
+
+
+def post(employee: Employee, path: str, body: dict[str, object], key: str) -> Any:
+    headers = {"Authorization": f"Bearer {worlds.token_of(employee)}", "Idempotency-Key": key}
+    return Client().post(f"/api/v1/{path}", data=body, content_type="application/json", headers=headers)
+
+
+def test_auto_over_the_api_is_recorded_and_a_repeated_request_keeps_it(
+    sent: list, employee: Employee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = calls.prepay
+    monkeypatch.setattr(calls, "prepay", lambda **_: Result(outcome=Outcome.UNKNOWN, code="timeout"))
+    body = {"amount_fen": 300, "channel": "auto", "scene": "native"}
+    key = uuid.uuid4().hex
+    assert post(employee, "recharges", body, key).status_code == 503
+    (first,) = orders.list_orders(employee_id=employee.pk, limit=5).items
+    chosen = first.attempts[0].channel
+    setting(chosen, weight=0)
+    monkeypatch.setattr(calls, "prepay", working)
+    answer = post(employee, "recharges", body, key)
+    assert answer.status_code == 201, answer.content
+    order = answer.json()["order"]
+    assert order["order_no"] == first.order_no
+    assert [row["channel"] for row in order["attempts"]] == [chosen]
+    assert decisions(first.order_no) == [(chosen, "recharge", "ORDINARY", False, 300)]
+    assert sent == [(chosen, first.attempts[0].attempt_no)]
+
+
+def test_auto_for_a_further_attempt_needs_a_scene(sent: list, employee: Employee) -> None:
+    setting("alipay", is_enabled=False)
+    order_no = recharge(employee, "wechat").order.order_no
+    setting("wechat", is_enabled=False)
+    ChannelSetting.objects.filter(code="alipay").update(is_enabled=True)
+    selectors.forget()
+    path = f"orders/{order_no}/attempts"
+    refused = post(employee, path, {"channel": "auto"}, uuid.uuid4().hex)
+    assert (refused.status_code, refused.json()["error"]["details"]) == (400, {"scene": ["needed for a channel"]})
+    assert [channel for channel, _ in sent] == ["wechat"]
+    answer = post(employee, path, {"channel": "auto", "scene": "native"}, uuid.uuid4().hex)
+    assert answer.status_code == 201, answer.content
+    assert [channel for channel, _ in sent] == ["wechat", "alipay"]
+    assert decisions(order_no)[-1] == ("alipay", "recharge", "ORDINARY", False, 300)

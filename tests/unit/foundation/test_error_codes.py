@@ -16,7 +16,8 @@ from foundation.errors import Broken, Busy, PaysysError, Rejected
 OWN_APPS = [
     name.partition(".")[0]
     for name in settings.INSTALLED_APPS
-    if name.partition(".")[0] in {"foundation", "identity", "gateway", "funds", "orders", "payments", "redpacket", "risk", "withdrawals"}
+    if name.partition(".")[0]
+    in {"foundation", "identity", "gateway", "funds", "orders", "payments", "redpacket", "risk", "withdrawals"}
 ]
 CONTRACT = {
     "invalid_request": 400,

@@ -19,6 +19,8 @@ GOOD = {
     "PAYSYS_PUBLIC_BASE_URL": "https://pay.example.com",
     "DATABASE_URL": "mysql://user:secret@127.0.0.1:3306/paysys",
     "WECHAT_CREDENTIALS_FILE": "/etc/paysys/credentials.json",
+    "PAYSYS_SHORT_MESSAGES": "https://sms.example.com/send",
+    "PAYSYS_SHORT_MESSAGES_SECRET": "s" * 32,
 }
 
 
@@ -51,10 +53,16 @@ def test_good_settings_start() -> None:
         ({"FUNDS_DATABASE_URL": "sqlite:////tmp/x.sqlite3"}, "database funds is SQLite"),
         ({"WECHAT_BASE_URL": "http://127.0.0.1:8900"}, "WECHAT_BASE_URL"),
         ({"WECHAT_BASE_URL": "https://api.mch.weixin.qq.com.example.com"}, "WECHAT_BASE_URL"),
+        ({"ALIPAY_GATEWAY_URL": "http://127.0.0.1:8900/gateway.do"}, "ALIPAY_GATEWAY_URL"),
+        ({"KUAIQIAN_BASE_URL": "http://127.0.0.1:8900"}, "KUAIQIAN_BASE_URL"),
+        ({"KUAIQIAN_CARD_BASE_URL": "http://127.0.0.1:8900"}, "KUAIQIAN_CARD_BASE_URL"),
+        ({"PAYSYS_SHORT_MESSAGES": ""}, "PAYSYS_SHORT_MESSAGES"),
+        ({"PAYSYS_SHORT_MESSAGES_SECRET": ""}, "PAYSYS_SHORT_MESSAGES"),
         ({"WECHAT_CREDENTIALS_FILE": ""}, "WECHAT_CREDENTIALS_FILE is not set"),
         ({"PAYSYS_PUBLIC_BASE_URL": "http://pay.example.com"}, "not https"),
         ({"PAYSYS_LEDGER_SEAL_KEYS": ""}, "PAYSYS_LEDGER_SEAL_KEYS is not set"),
         ({"PAYSYS_ENCRYPTION_KEYS": ""}, "PAYSYS_ENCRYPTION_KEYS is not set"),
+        ({"PAYSYS_VALIDATOR": "when_sent"}, "PAYSYS_VALIDATOR is 'when_sent'"),
         ({"DJANGO_ALLOWED_HOSTS": ""}, "DJANGO_ALLOWED_HOSTS is not set"),
     ],
 )
