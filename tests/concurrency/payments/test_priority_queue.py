@@ -26,7 +26,7 @@ from payments import tasks
 from payments.domain.priorities import AGE_STEP, HIGHEST, priority_of
 from payments.jobs import RingChecks
 from payments.services import priorities
-from paysys import celery as ours
+from paysys import programs
 from tests import worlds
 
 AT_ONCE = dt.timedelta(0)
@@ -187,12 +187,9 @@ def test_a_bell_asks_once_and_a_stale_one_asks_nothing(monkeypatch: pytest.Monke
     assert (row.state, row.tries, row.next_check_at is not None) == (AttemptState.CREATED, 1, True)
 
 
-def test_every_worker_of_jobs_takes_provider_work() -> None:
-    class Worker:
-        app = Celery("other", set_as_current=False)
-
-    for chosen, expected in ((["default"], {"default", "provider"}), (["settle"], {"settle"})):
-        Worker.app = Celery("other", set_as_current=False)
-        Worker.app.amqp.queues.select(chosen)
-        ours.take_provider_work_with_jobs(instance=Worker)
-        assert set(Worker.app.amqp.queues.consume_from) == expected
+def test_a_worker_listens_to_every_queue_that_anything_is_sent_to() -> None:
+    command = programs.worker()
+    listens = set(command[command.index("--queues") + 1].split(","))
+    sent = {priorities.QUEUE, settings.CELERY_TASK_DEFAULT_QUEUE, "settle", "callbacks", "reconciliation"}
+    assert listens == sent
+    assert command[-1] != programs.worker()[-1]  # the name of the node
