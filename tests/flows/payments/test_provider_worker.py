@@ -14,7 +14,7 @@ from foundation import clock
 from orders import selectors as orders
 from payments.services import priorities
 from tests import worlds
-from tests.integration.payments.test_priority_queue import undecided
+from tests.concurrency.payments.test_priority_queue import undecided
 from tests.system import System
 
 
