@@ -163,3 +163,30 @@ def test_two_employees_who_share_a_card_do_not_lock_each_other_out() -> None:
 def _read_without_lock(*, keys: gathering.Keys, day: dt.date, using: str) -> dict[str, Counter]:
     found = {row.name: row for row in Counter.objects.using(using).filter(name__in=keys.all)}
     return {name: found.get(name) or Counter(name=name, count=0, amount_fen=0, version=0, day=day) for name in keys.all}
+
+
+def test_the_proof_is_right_while_requests_come_and_go() -> None:
+    """Between its two statements counters move all the time; what only looks wrong is looked at again under lock."""
+    subjects = [Subject(employee_id=new_id(), enterprise_id=1) for _ in range(4)]
+    over = threading.Event()
+
+    def come_and_go(subject: Subject) -> int:
+        rounds = 0
+        try:
+            while not over.is_set():
+                reference = uuid.uuid4().hex
+                assert apply(subject, reference) is Outcome.PASS
+                reserving.give_back(action=Action.WITHDRAWAL, reference=reference, now=NOW)
+                rounds += 1
+        finally:
+            connections.close_all()
+        return rounds
+
+    with ThreadPoolExecutor(len(subjects)) as pool:
+        running = [pool.submit(come_and_go, subject) for subject in subjects]
+        try:
+            lines = [line for _ in range(30) for line in proof.prove()]
+        finally:
+            over.set()
+        assert sum(task.result() for task in running) > 0
+    assert [line for line in lines if not line.ok] == []

@@ -94,7 +94,7 @@ def test_a_wrong_counter_is_found_by_the_proof() -> None:
     name = f"withdrawal:e{who.employee_id}:20261122"
     Counter.objects.filter(name=name).update(count=2)
     (line,) = proof.prove()
-    assert (line.ok, line.detail) == (False, name)
+    assert (line.ok, line.detail) == (False, f"{name} counts 2 of 100 fen, reserved are 1 of 100 fen")
 
 
 def test_a_guard_counts_what_passes_and_refuses_the_rest_with_a_reason() -> None:
