@@ -10,7 +10,8 @@ from django.db.models import F, Q
 from foundation import ids
 from foundation.db import sharding
 from foundation.db.fields import AsciiCharField, FenField
-from redpacket.domain.rules import GREETING_MAX_CHARACTERS
+from redpacket.domain.articles import URL_MAX_CHARACTERS
+from redpacket.domain.rules import DEFAULT_COVER, GREETING_MAX_CHARACTERS
 from redpacket.domain.states import CLOSED_STATES, PacketKind, PacketState, RefundState, SettlementState
 
 
@@ -29,7 +30,9 @@ class RedPacket(models.Model):
     `funding_order_no` is the order that pays it; it is unique, so a repeated request finds the packet of the first.
     `pay_source` is "wallet" or a channel. `lifetime_seconds` counts from the opening; NULL is the platform's setting.
     `rest_fen` and `refund_no` are fixed when the packet closes. Claims take a shared lock of the row and never write
-    it; opening and closing take the exclusive one.
+    it; opening and closing take the exclusive one. `concluded_at` is set after the closing, together with how many
+    shares were claimed and the id of the luckiest one (NULL: a normal packet, or nothing was claimed); a closed packet
+    without it waits for `services.announcing`. An article packet has `article_url` and `reading_seconds`.
     """
 
     id = AsciiCharField(max_length=32, primary_key=True, default=ids.new_id)
@@ -42,6 +45,9 @@ class RedPacket(models.Model):
     total_fen = FenField()
     count = models.PositiveIntegerField()
     greeting = models.CharField(max_length=GREETING_MAX_CHARACTERS, blank=True, default="")
+    cover = AsciiCharField(max_length=16, default=DEFAULT_COVER)
+    article_url = AsciiCharField(max_length=URL_MAX_CHARACTERS, blank=True, default="")
+    reading_seconds = models.PositiveIntegerField(null=True)
     funding_order_no = AsciiCharField(max_length=32, unique=True)
     pay_source = AsciiCharField(max_length=16)
     created_at = models.DateTimeField()
@@ -52,6 +58,9 @@ class RedPacket(models.Model):
     rest_fen = FenField(null=True)
     refund_no = AsciiCharField(max_length=32, blank=True, default="")
     refund_state = AsciiCharField(max_length=16, choices=_choices(RefundState), default=RefundState.NONE.value)
+    claimed_count = models.PositiveIntegerField(null=True)
+    best_share_id = models.BigIntegerField(null=True)
+    concluded_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = "red packet"
@@ -86,11 +95,23 @@ class RedPacket(models.Model):
                 | (~Q(state=PacketState.EXPIRED.value) & Q(refund_no="", refund_state=RefundState.NONE.value)),
                 name="redpacket_refund_when_expired",
             ),
+            models.CheckConstraint(
+                condition=Q(article_url="", reading_seconds__isnull=True)
+                | (~Q(article_url="") & Q(reading_seconds__gt=0)),
+                name="redpacket_article_complete",
+            ),
         ]
         indexes = [
             models.Index(fields=["state", "expires_at"], name="redpacket_state_expires"),
             models.Index(fields=["sender_id", "-id"], name="redpacket_sender"),
             models.Index(fields=["refund_state", "closed_at"], name="redpacket_refund_due"),
+            # "Closed, not concluded" is concluded_at IS NULL and a range of closed_at: open packets are jumped over.
+            models.Index(fields=["concluded_at", "closed_at"], name="redpacket_to_conclude"),
+            # The statistics read nothing but these two.
+            models.Index(fields=["sender_id", "opened_at", "total_fen"], name="redpacket_sender_opened"),
+            models.Index(
+                fields=["enterprise_id", "opened_at", "total_fen", "rest_fen"], name="redpacket_enterprise_opened"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -102,7 +123,8 @@ class Settlement(models.Model):
     """A batch of claims that becomes one journal, `<packet>:<batch_no>`.
 
     Fixed here, with the receipts' numbers, before the ledger is asked: after a crash exactly the same batch is
-    asked for again. `next_at` is a lease while somebody works on it and the pause after a failure.
+    asked for again. `next_at` is a lease while somebody works on it and the pause after a failure. `announced_at` is
+    set when the sender was told of it.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -116,6 +138,7 @@ class Settlement(models.Model):
     created_at = models.DateTimeField()
     next_at = models.DateTimeField()
     posted_at = models.DateTimeField(null=True)
+    announced_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -127,7 +150,10 @@ class Settlement(models.Model):
                 name="settlement_posted_at",
             ),
         ]
-        indexes = [models.Index(fields=["state", "next_at"], name="settlement_due")]
+        indexes = [
+            models.Index(fields=["state", "next_at"], name="settlement_due"),
+            models.Index(fields=["announced_at", "posted_at"], name="settlement_to_announce"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.packet_id}:{self.batch_no}"
@@ -173,3 +199,25 @@ class Share(models.Model):
 
     def __str__(self) -> str:
         return f"{self.packet_id}#{self.share_no}"
+
+
+@sharding.stored_on("redpacket")
+class Reading(models.Model):
+    """An employee reads the article of a packet. Only who has `finished_at` may grab (`selectors.is_member`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    packet = models.ForeignKey(RedPacket, on_delete=models.PROTECT, related_name="readings", db_index=False)
+    employee_id = models.BigIntegerField()
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["packet", "employee_id"], name="reading_packet_employee"),
+            models.CheckConstraint(
+                condition=Q(finished_at__isnull=True) | Q(finished_at__gt=F("started_at")), name="reading_order"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.employee_id} reads {self.packet_id}"

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from django.db.models import Count, F, Q, Sum
+from redis.exceptions import RedisError
 
+from foundation import redis
 from foundation.errors import NotFound
 from foundation.proof import ProofLine
 from identity import selectors as identity
 from payments.domain.people import Person
 from redpacket.domain import rules
 from redpacket.domain.states import CLOSED_STATES, PacketKind, PacketState, SettlementState
-from redpacket.models import RedPacket, Settlement, Share
+from redpacket.models import Reading, RedPacket, Settlement, Share
+
+logger = structlog.get_logger("redpacket")
 
 UNPAID_STATES = (PacketState.DRAFT, PacketState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PacketView:
-    """A packet as its viewer sees it. `shares` are the claimed ones, oldest claim first; `mine` is the viewer's own."""
+    """A packet as its viewer sees it. `shares` are the first claimed ones, oldest claim first; `mine` is the viewer's.
+
+    `claims_after` is the position behind the last of `shares` when more follow (`list_claims`). `best` is the luckiest
+    share (手气最佳) of a lucky packet, None until it has closed and when nothing was claimed.
+    """
 
     packet: RedPacket
     claimed_fen: int
     claimed_count: int
     mine: Share | None
+    best: Share | None = None
     shares: tuple[Share, ...] = ()
+    claims_after: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimPage:
+    """Claimed shares, oldest claim first; `next_after` is the position behind the last one when more follow."""
+
+    items: tuple[Share, ...]
+    next_after: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +81,41 @@ def has_free_share(*, packet_id: str) -> bool:
     return Share.objects.filter(packet_id=packet_id, receiver_id=None).exists()
 
 
-def list_member_ids(*, packet: RedPacket) -> list[int]:
-    """Employee ids that may grab: the receiver, or the present members of the group."""
+def list_addressee_ids(*, packet: RedPacket) -> list[int]:
+    """Employee ids the packet goes to: the receiver, or the present members of the group."""
     if packet.receiver_id is not None:
         return [packet.receiver_id]
     return identity.list_group_member_ids(group_id=packet.group_id)
 
 
+def list_member_ids(*, packet: RedPacket) -> list[int]:
+    """Employee ids that may grab now: those it goes to, of an article packet those of them who have read."""
+    addressees = list_addressee_ids(packet=packet)
+    if not packet.article_url:
+        return addressees
+    done = Reading.objects.filter(packet_id=packet.pk, finished_at__isnull=False)
+    readers = set(done.values_list("employee_id", flat=True))
+    return [employee_id for employee_id in addressees if employee_id in readers]
+
+
 def is_member(*, packet: RedPacket, employee_id: int) -> bool:
-    """True when the employee may grab the packet."""
+    """True when the employee may grab the packet now."""
+    if not is_addressee(packet=packet, employee_id=employee_id):
+        return False
+    if not packet.article_url:
+        return True
+    return Reading.objects.filter(packet_id=packet.pk, employee_id=employee_id, finished_at__isnull=False).exists()
+
+
+def is_addressee(*, packet: RedPacket, employee_id: int) -> bool:
+    """True when the packet goes to the employee, whether or not he may grab already."""
     if packet.kind == PacketKind.NORMAL:
         return packet.receiver_id == employee_id
     return identity.is_group_member(group_id=packet.group_id, employee_id=employee_id)
 
 
-def get_view(*, packet_id: str, viewer: Person) -> PacketView:
-    """The packet with its claims. NotFound for who is neither sender nor one of those it goes to.
+def get_visible(*, packet_id: str, viewer: Person) -> RedPacket:
+    """The packet. NotFound for who is neither sender nor one of those it goes to.
 
     Before it is paid only its sender sees it.
     """
@@ -85,19 +124,142 @@ def get_view(*, packet_id: str, viewer: Person) -> PacketView:
         raise NotFound()
     is_sender = packet.sender_id == viewer.employee_id
     if not is_sender and (
-        packet.state in UNPAID_STATES or not is_member(packet=packet, employee_id=viewer.employee_id)
+        packet.state in UNPAID_STATES or not is_addressee(packet=packet, employee_id=viewer.employee_id)
     ):
         raise NotFound()
-    shares = tuple(
-        Share.objects.filter(packet_id=packet_id, receiver_id__isnull=False).order_by("claimed_at", "share_no")
-    )
+    return packet
+
+
+def get_view(*, packet_id: str, viewer: Person) -> PacketView:
+    """The packet with its totals and the first CLAIMS_SHOWN claims; raises as `get_visible`.
+
+    Who may see it, its state and the viewer's own share are asked of the database; totals and claims of large and of
+    closed packets come from Redis where it has them (`_read_front`).
+    """
+    packet = get_visible(packet_id=packet_id, viewer=viewer)
+    front = _read_front(packet)
     return PacketView(
         packet=packet,
-        claimed_fen=sum(share.amount_fen for share in shares),
-        claimed_count=len(shares),
-        mine=next((share for share in shares if share.receiver_id == viewer.employee_id), None),
-        shares=shares,
+        claimed_fen=front.claimed_fen,
+        claimed_count=front.claimed_count,
+        mine=find_share(packet_id=packet_id, receiver_id=viewer.employee_id),
+        best=_find_best([packet]).get(packet.pk),
+        shares=front.claims.items,
+        claims_after=front.claims.next_after,
     )
+
+
+def list_claims(*, packet_id: str, after: Sequence[str] | None, limit: int) -> ClaimPage:
+    """Claimed shares behind the position `after` (of a former page). Who may see them is asked by `get_visible`."""
+    shares = Share.objects.filter(packet_id=packet_id, receiver_id__isnull=False)
+    if after:
+        claimed_at, share_no = dt.datetime.fromisoformat(after[0]), int(after[1])
+        shares = shares.filter(Q(claimed_at__gt=claimed_at) | Q(claimed_at=claimed_at, share_no__gt=share_no))
+    rows = list(shares.order_by("claimed_at", "share_no")[: limit + 1])
+    if len(rows) <= limit:
+        return ClaimPage(items=tuple(rows), next_after=None)
+    last = rows[limit - 1]
+    assert last.claimed_at is not None
+    return ClaimPage(items=tuple(rows[:limit]), next_after=(last.claimed_at.isoformat(), str(last.share_no)))
+
+
+def find_best_share(*, packet_id: str) -> Share | None:
+    """The largest claimed share, of equal ones the one claimed first; reads all claims of the packet."""
+    claimed = Share.objects.filter(packet_id=packet_id, receiver_id__isnull=False)
+    return claimed.order_by("-amount_fen", "claimed_at", "share_no").first()
+
+
+# --- Totals and first claims, from Redis first ---------------------------------------------------------------------
+
+CLAIMS_SHOWN = 50
+"""Claims in the details of a packet; more come page by page."""
+LARGE_PACKET = 500
+"""From this many shares on a filling packet is counted once in FILLING_SECONDS, whoever looks."""
+FILLING_SECONDS = 1
+CLOSED_SECONDS = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Front:
+    claimed_fen: int
+    claimed_count: int
+    claims: ClaimPage
+
+
+def front_key(*, packet_id: str) -> str:
+    """string, JSON of `_Front`: a large filling packet for FILLING_SECONDS, one that cannot change any more longer."""
+    return f"rp:{{{packet_id}}}:front"
+
+
+def forget_front(*, packet_id: str) -> None:
+    """Drops what Redis holds of the packet's details; after the commit that changes them. May raise RedisError."""
+    redis.client().delete(front_key(packet_id=packet_id))
+
+
+def _read_front(packet: RedPacket) -> _Front:
+    """From Redis for concluded and for large packets, else, and when Redis is away, from the database.
+
+    Nothing of a concluded packet changes but that its last shares settle: until they have, it lives no longer than a
+    filling one.
+    """
+    is_concluded = packet.concluded_at is not None
+    if not is_concluded and packet.count < LARGE_PACKET:
+        return _count_front(packet)
+    key = front_key(packet_id=packet.pk)
+    try:
+        known = redis.client().get(key)
+    except RedisError:
+        return _count_front(packet)
+    if isinstance(known, str):
+        front = _front_from_text(packet, known)
+        if not is_concluded or front.claimed_count == packet.claimed_count:
+            return front
+    front = _count_front(packet)
+    unsettled = Share.objects.filter(packet_id=packet.pk, receiver_id__isnull=False, settled_at=None)
+    seconds = CLOSED_SECONDS if is_concluded and not unsettled.exists() else FILLING_SECONDS
+    try:
+        redis.client().set(key, _front_to_text(front), ex=seconds)
+    except RedisError:
+        logger.warning("details not cached", packet_id=packet.pk, exc_info=True)
+    return front
+
+
+def _count_front(packet: RedPacket) -> _Front:
+    totals = _claims_of([packet])[packet.pk]
+    claims = list_claims(packet_id=packet.pk, after=None, limit=CLAIMS_SHOWN)
+    return _Front(claimed_fen=totals[0], claimed_count=totals[1], claims=claims)
+
+
+def _front_to_text(front: _Front) -> str:
+    rows = [
+        [share.share_no, share.amount_fen, share.receiver_id, _text(share.claimed_at), _text(share.settled_at)]
+        for share in front.claims.items
+    ]
+    return json.dumps([front.claimed_fen, front.claimed_count, rows, front.claims.next_after])
+
+
+def _front_from_text(packet: RedPacket, text: str) -> _Front:
+    claimed_fen, claimed_count, rows, next_after = json.loads(text)
+    shares = tuple(
+        Share(
+            packet_id=packet.pk,
+            share_no=share_no,
+            amount_fen=amount_fen,
+            receiver_id=receiver_id,
+            claimed_at=dt.datetime.fromisoformat(claimed_at),
+            settled_at=dt.datetime.fromisoformat(settled_at) if settled_at else None,
+        )
+        for share_no, amount_fen, receiver_id, claimed_at, settled_at in rows
+    )
+    page = ClaimPage(items=shares, next_after=tuple(next_after) if next_after else None)
+    return _Front(claimed_fen=claimed_fen, claimed_count=claimed_count, claims=page)
+
+
+def _text(moment: dt.datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+# --- Lists -----------------------------------------------------------------------------------------------------------
 
 
 def list_sent(*, viewer: Person, after: Sequence[str] | None, limit: int) -> PacketPage:
@@ -132,22 +294,61 @@ def _own_shares(viewer: Person, packet_ids: list[str]) -> dict[str, Share]:
 
 
 def _with_claims(packets: list[RedPacket], mine: Mapping[str, Share]) -> tuple[PacketView, ...]:
-    claims = {
-        row["packet_id"]: row
-        for row in Share.objects.filter(packet_id__in=[packet.pk for packet in packets], receiver_id__isnull=False)
-        .values("packet_id")
-        .annotate(fen=Sum("amount_fen"), number=Count("id"))
-    }
-    nothing = {"fen": 0, "number": 0}
+    claims, best = _claims_of(packets), _find_best(packets)
     return tuple(
         PacketView(
             packet=packet,
-            claimed_fen=claims.get(packet.pk, nothing)["fen"],
-            claimed_count=claims.get(packet.pk, nothing)["number"],
+            claimed_fen=claims[packet.pk][0],
+            claimed_count=claims[packet.pk][1],
             mine=mine.get(packet.pk),
+            best=best.get(packet.pk),
         )
         for packet in packets
     )
+
+
+def _claims_of(packets: Sequence[RedPacket]) -> dict[str, tuple[int, int]]:
+    """Packet id → (claimed fen, claimed shares). Concluded packets know it themselves, the others are counted."""
+    found = {packet.pk: (0, 0) for packet in packets}
+    counted = []
+    for packet in packets:
+        if packet.concluded_at is not None and packet.claimed_count is not None and packet.rest_fen is not None:
+            found[packet.pk] = (packet.total_fen - packet.rest_fen, packet.claimed_count)
+        elif packet.state not in UNPAID_STATES:
+            counted.append(packet.pk)
+    if counted:
+        rows = Share.objects.filter(packet_id__in=counted, receiver_id__isnull=False).values("packet_id")
+        for row in rows.annotate(fen=Sum("amount_fen"), number=Count("id")):
+            found[row["packet_id"]] = (row["fen"], row["number"])
+    return found
+
+
+def _find_best(packets: Sequence[RedPacket]) -> dict[str, Share]:
+    """Packet id → the luckiest share. Of a packet that closed a moment ago it is looked for."""
+    closed = [packet for packet in packets if packet.kind == PacketKind.LUCKY and packet.state in CLOSED_STATES]
+    known = [packet.best_share_id for packet in closed if packet.best_share_id is not None]
+    found = {share.packet_id: share for share in Share.objects.filter(pk__in=known)} if known else {}
+    for packet in closed:
+        if packet.concluded_at is None:
+            share = find_best_share(packet_id=packet.pk)
+            if share is not None:
+                found[packet.pk] = share
+    return found
+
+
+# --- What waits ------------------------------------------------------------------------------------------------------
+
+
+def list_packets_to_conclude(*, limit: int) -> list[str]:
+    """Ids of closed packets whose end nobody was told, longest closed first; an indexed read."""
+    waiting = RedPacket.objects.filter(concluded_at=None, closed_at__isnull=False)
+    return list(waiting.order_by("closed_at").values_list("pk", flat=True)[:limit])
+
+
+def list_batches_to_announce(*, since: dt.datetime, limit: int) -> list[Settlement]:
+    """Batches posted after `since` of which the sender was not told, longest posted first; an indexed read."""
+    waiting = Settlement.objects.filter(announced_at=None, posted_at__gte=since)
+    return list(waiting.order_by("posted_at").select_related("packet")[:limit])
 
 
 def is_settlement_due(*, now: dt.datetime) -> bool:
@@ -169,7 +370,7 @@ def list_packets_to_settle(*, now: dt.datetime, limit: int) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-# --- Proof ----------------------------------------------------------------------------------------------------------
+# --- Proof --------------------------------------------------------------------------------------------------------
 
 SHOWN_OFFENDERS = 5
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from foundation.api import cursors
 from foundation.api.serializers import FenIntegerField, StrictIntegerField, StrictSerializer, TextField
 from foundation.money import MAX_FEN
 from identity.models import Employee
 from payments.api.serializers import CHANNELS, SCENES, OrderSerializer, PaymentSerializer
+from redpacket.domain import articles, rules
 from redpacket.domain.states import PacketKind, PacketState
 from redpacket.models import Share
 from redpacket.selectors import PacketView
+from redpacket.services import statistics
+from redpacket.services.articles import Progress
 from redpacket.services.send import WALLET, PayBy
+from redpacket.services.statistics import PersonYear
 
 KINDS = [kind.value.lower() for kind in PacketKind]
 
@@ -59,6 +65,11 @@ class PayField(serializers.Field):
         return value.source if value.source == WALLET else {"channel": value.source, "scene": value.scene}
 
 
+class ArticleRequest(StrictSerializer):
+    url = TextField(max_length=articles.URL_MAX_CHARACTERS)
+    reading_seconds = StrictIntegerField(min_value=articles.MIN_READING_SECONDS, max_value=articles.MAX_READING_SECONDS)
+
+
 class RedPacketRequest(StrictSerializer):
     """`receiver` is an employee's code of the own enterprise (normal), `group` a group's id (lucky)."""
 
@@ -71,7 +82,18 @@ class RedPacketRequest(StrictSerializer):
     expires_in_seconds = StrictIntegerField(
         required=False, min_value=1, help_text="life from the opening on; at most, and by default, the platform's"
     )
+    cover = serializers.ChoiceField(choices=rules.COVERS, required=False, default=rules.DEFAULT_COVER)
+    article = ArticleRequest(required=False, help_text="the packet opens for who has read the article this long")
     pay = PayField()
+
+
+class ClaimListQuery(StrictSerializer):
+    cursor = serializers.CharField(required=False, allow_blank=True, max_length=400)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=200, default=50)
+
+
+class StatisticsQuery(StrictSerializer):
+    year = serializers.IntegerField(required=False, min_value=statistics.FIRST_YEAR, max_value=statistics.LAST_YEAR)
 
 
 class RedPacketListQuery(StrictSerializer):
@@ -119,8 +141,29 @@ class RedPacketSerializer(serializers.Serializer):
     mine = OwnShareSerializer(allow_null=True)
 
 
-class RedPacketDetailSerializer(RedPacketSerializer):
-    shares = ShareSerializer(many=True, help_text="the claimed shares, oldest claim first")
+class ArticleSerializer(serializers.Serializer):
+    url = serializers.CharField()
+    reading_seconds = serializers.IntegerField()
+
+
+class BestLuckSerializer(serializers.Serializer):
+    """The luckiest share (手气最佳) of a lucky packet; of equal ones the one claimed first."""
+
+    share_no = serializers.IntegerField()
+    amount_fen = serializers.IntegerField()
+    receiver = PersonSerializer()
+    is_mine = serializers.BooleanField()
+
+
+class RedPacketListedSerializer(RedPacketSerializer):
+    cover = serializers.ChoiceField(choices=rules.COVERS)
+    article = ArticleSerializer(allow_null=True, help_text="it must be read before the packet can be grabbed")
+    best_luck = BestLuckSerializer(allow_null=True, help_text="known when the packet is exhausted or has expired")
+
+
+class RedPacketDetailSerializer(RedPacketListedSerializer):
+    shares = ShareSerializer(many=True, help_text="the first claimed shares, oldest claim first")
+    claims_cursor = serializers.CharField(allow_null=True, help_text="where `claims` goes on; null: these are all")
 
 
 class RedPacketAnswerSerializer(serializers.Serializer):
@@ -133,8 +176,39 @@ class RedPacketSentSerializer(serializers.Serializer):
     payment = PaymentSerializer()
 
 
+class ClaimPageSerializer(serializers.Serializer):
+    items = ShareSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class ReadingSerializer(serializers.Serializer):
+    """How far the caller's reading is; at 0 seconds left he may grab."""
+
+    started_at = serializers.DateTimeField()
+    reading_seconds = serializers.IntegerField()
+    seconds_left = serializers.IntegerField()
+
+
+class FiguresSerializer(serializers.Serializer):
+    sent_count = serializers.IntegerField(help_text="packets that opened")
+    sent_fen = serializers.IntegerField()
+    received_count = serializers.IntegerField(help_text="shares claimed")
+    received_fen = serializers.IntegerField()
+    best_luck_count = serializers.IntegerField(help_text="closed lucky packets whose best share is the caller's")
+
+
+class MonthSerializer(FiguresSerializer):
+    month = serializers.IntegerField(min_value=1, max_value=12)
+
+
+class StatisticsSerializer(serializers.Serializer):
+    year = serializers.IntegerField()
+    total = FiguresSerializer()
+    months = MonthSerializer(many=True, help_text="January to December, business time")
+
+
 class RedPacketPageSerializer(serializers.Serializer):
-    items = RedPacketSerializer(many=True)
+    items = RedPacketListedSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True)
 
 
@@ -162,10 +236,52 @@ def packet_data(view: PacketView, people: Mapping[int, Employee], *, viewer_id: 
     return dict(RedPacketSerializer({**fields, **{name: getattr(packet, name) for name in same}}).data)
 
 
+def packet_listed(view: PacketView, people: Mapping[int, Employee], *, viewer_id: int) -> dict[str, Any]:
+    """As `packet_data`, with cover, article and best luck."""
+    packet, best = view.packet, view.best
+    article = {"url": packet.article_url, "reading_seconds": packet.reading_seconds} if packet.article_url else None
+    luck = None
+    if best is not None:
+        luck = {
+            "share_no": best.share_no,
+            "amount_fen": best.amount_fen,
+            "receiver": _person(people, best.receiver_id),
+            "is_mine": best.receiver_id == viewer_id,
+        }
+    return {
+        **packet_data(view, people, viewer_id=viewer_id),
+        "cover": packet.cover,
+        "article": article,
+        "best_luck": luck,
+    }
+
+
 def packet_detail(view: PacketView, people: Mapping[int, Employee], *, viewer_id: int) -> dict[str, Any]:
-    """As `packet_data`, with the claimed shares."""
-    shares = [{**_share(share), "receiver": _person(people, share.receiver_id)} for share in view.shares]
-    return {**packet_data(view, people, viewer_id=viewer_id), "shares": ShareSerializer(shares, many=True).data}
+    """As `packet_listed`, with the first claimed shares and where the others follow."""
+    return {
+        **packet_listed(view, people, viewer_id=viewer_id),
+        "shares": claims_data(view.shares, people),
+        "claims_cursor": claims_cursor(view.packet.pk, view.claims_after),
+    }
+
+
+def claims_data(shares: Iterable[Share], people: Mapping[int, Employee]) -> Any:
+    rows = [{**_share(share), "receiver": _person(people, share.receiver_id)} for share in shares]
+    return ShareSerializer(rows, many=True).data
+
+
+def claims_cursor(packet_id: str, after: Sequence[str] | None) -> str | None:
+    """The cursor of a position in the claims of this packet."""
+    return cursors.encode([packet_id, *after]) if after else None
+
+
+def reading_data(progress: Progress) -> dict[str, Any]:
+    return dict(ReadingSerializer(progress).data)
+
+
+def statistics_data(year: PersonYear) -> dict[str, Any]:
+    months = [{"month": number, **asdict(figures)} for number, figures in enumerate(year.months, start=1)]
+    return dict(StatisticsSerializer({"year": year.year, "total": year.total, "months": months}).data)
 
 
 def _share(share: Share) -> dict[str, Any]:

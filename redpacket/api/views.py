@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import get_language
+from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from redis.exceptions import RedisError
 from rest_framework.permissions import BasePermission
@@ -26,22 +30,39 @@ from payments.services import numbers
 from redpacket import selectors
 from redpacket.api import front_door
 from redpacket.api.serializers import (
+    ClaimListQuery,
+    ClaimPageSerializer,
     GrabAnswerSerializer,
+    ReadingSerializer,
     RedPacketAnswerSerializer,
     RedPacketListQuery,
     RedPacketPageSerializer,
     RedPacketRequest,
     RedPacketSentSerializer,
+    StatisticsQuery,
+    StatisticsSerializer,
+    claims_cursor,
+    claims_data,
     packet_data,
     packet_detail,
+    packet_listed,
+    reading_data,
+    statistics_data,
 )
 from redpacket.domain import rules
+from redpacket.domain.articles import Article
 from redpacket.domain.states import PacketKind
+from redpacket.models import Share
 from redpacket.selectors import PacketView
-from redpacket.services import grab, send
+from redpacket.services import articles, grab, send, statistics
 
 _SHARE_ID = re.compile(r"[1-9][0-9]{0,17}")
 """What fits into a BIGINT."""
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Nothing inline, nothing from elsewhere, in nobody's frame."""
 
 
 def _person(request: Request) -> Person:
@@ -55,6 +76,15 @@ def _people(views: Iterable[PacketView]) -> dict[int, Employee]:
     wanted: set[int | None] = set()
     for view in views:
         wanted |= {view.packet.sender_id, view.packet.receiver_id, *(share.receiver_id for share in view.shares)}
+        wanted.add(view.best.receiver_id if view.best else None)
+    return _employees(wanted)
+
+
+def _receivers(shares: Sequence[Share]) -> dict[int, Employee]:
+    return _employees({share.receiver_id for share in shares})
+
+
+def _employees(wanted: set[int | None]) -> dict[int, Employee]:
     return identity.get_employees(employee_ids=[employee_id for employee_id in wanted if employee_id is not None])
 
 
@@ -81,6 +111,8 @@ class RedPacketsView(APIView):
             group_id=data.get("group", ""),
             greeting=data["greeting"],
             lifetime_seconds=data.get("expires_in_seconds"),
+            cover=data["cover"],
+            article=Article(**data["article"]) if "article" in data else None,
         )
 
         def work(order_no: str) -> Response:
@@ -118,7 +150,7 @@ class RedPacketsView(APIView):
         after = _after(data.get("cursor", ""), box=data["box"])
         page = list_box(viewer=viewer, after=after, limit=data["limit"])
         people = _people(page.items)
-        items = [packet_data(view, people, viewer_id=viewer.employee_id) for view in page.items]
+        items = [packet_listed(view, people, viewer_id=viewer.employee_id) for view in page.items]
         cursor = cursors.encode([data["box"], *page.next_after]) if page.next_after else None
         return Response({"items": items, "next_cursor": cursor})
 
@@ -137,7 +169,7 @@ def _after(cursor: str, *, box: str) -> list[str] | None:
 
 
 class RedPacketView(APIView):
-    """One packet with its claimed shares: for its sender and for those it goes to."""
+    """One packet with its first claimed shares: for its sender and for those it goes to."""
 
     @extend_schema(
         operation_id="redpackets_retrieve",
@@ -147,6 +179,75 @@ class RedPacketView(APIView):
         viewer = _person(request)
         view = selectors.get_view(packet_id=packet_id, viewer=viewer)
         return Response({"redpacket": packet_detail(view, _people([view]), viewer_id=viewer.employee_id)})
+
+
+class ClaimsView(APIView):
+    """The claimed shares of a packet, oldest claim first: for its sender and for those it goes to."""
+
+    @extend_schema(
+        operation_id="redpackets_claims",
+        parameters=[OpenApiParameter("cursor", str), OpenApiParameter("limit", int)],
+        responses={200: ClaimPageSerializer, **error_responses(400, 401, 404)},
+    )
+    def get(self, request: Request, packet_id: str) -> Response:
+        query = ClaimListQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        data = query.validated_data
+        packet = selectors.get_visible(packet_id=packet_id, viewer=_person(request))
+        after = _after_claim(data.get("cursor", ""), packet_id=packet.pk)
+        page = selectors.list_claims(packet_id=packet.pk, after=after, limit=data["limit"])
+        items = claims_data(page.items, _receivers(page.items))
+        return Response({"items": items, "next_cursor": claims_cursor(packet.pk, page.next_after)})
+
+
+def _after_claim(cursor: str, *, packet_id: str) -> list[str] | None:
+    """The position that a cursor of this packet names."""
+    if not cursor:
+        return None
+    match cursors.decode(cursor):
+        case [str(of), str(claimed_at), str(share_no)] if of == packet_id and _SHARE_ID.fullmatch(share_no):
+            return [cursors.moment(claimed_at).isoformat(), share_no]
+        case _:
+            raise cursors.bad_cursor()
+
+
+class ReadingView(APIView):
+    """Start reading the article of a packet; call it again after `seconds_left`, then the packet can be grabbed."""
+
+    @extend_schema(
+        operation_id="redpackets_reading",
+        request=None,
+        responses={200: ReadingSerializer, **error_responses(401, 403, 404, 409)},
+    )
+    def post(self, request: Request, packet_id: str) -> Response:
+        progress = articles.read_article(packet_id=packet_id, reader=_person(request), now=clock.now())
+        return Response(reading_data(progress))
+
+
+class StatisticsView(APIView):
+    """What the caller sent and received in a year, by month."""
+
+    @extend_schema(
+        operation_id="redpackets_statistics",
+        parameters=[OpenApiParameter("year", int, description="the present one when left out")],
+        responses={200: StatisticsSerializer, **error_responses(400, 401)},
+    )
+    def get(self, request: Request) -> Response:
+        query = StatisticsQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        year = query.validated_data.get("year", clock.business_date(clock.now()).year)
+        return Response(statistics_data(statistics.get_person_year(person=_person(request), year=year)))
+
+
+@require_safe
+def article_page(request: HttpRequest, packet_id: str) -> HttpResponse:
+    """The page of an article packet. It says nothing of the packet: its script asks the API as who logs in there."""
+    if not rules.is_packet_id(packet_id):
+        raise Http404
+    is_chinese = (get_language() or "").startswith("zh")
+    response = render(request, "redpacket/article.html", {"packet_id": packet_id, "is_chinese": is_chinese})
+    response["Content-Security-Policy"] = PAGE_POLICY
+    return response
 
 
 class GrabView(APIView):

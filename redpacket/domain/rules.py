@@ -10,6 +10,9 @@ from redpacket.domain import split
 from redpacket.domain.states import PacketKind
 
 GREETING_MAX_CHARACTERS = 60
+DEFAULT_COVER = "classic"
+COVERS = (DEFAULT_COVER, "spring", "birthday", "thanks", "team", "wealth")
+"""Covers (封面) a client has pictures of; the sender chooses one."""
 _PACKET_ID = re.compile(r"[0-9a-f]{32}")
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Co", "Zl", "Zp"})
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -18,7 +18,8 @@ from payments.domain.people import Person
 from payments.services import purchase, screening
 from payments.services.purchase import Purchase
 from redpacket import selectors
-from redpacket.domain import rules, split
+from redpacket.domain import articles, rules, split
+from redpacket.domain.articles import Article
 from redpacket.domain.states import PacketKind, PacketState
 from redpacket.models import RedPacket, Share
 from redpacket.services import opening
@@ -36,6 +37,7 @@ class NewPacket:
     """What the sender asks for. NORMAL names `receiver_code` (an employee's code), LUCKY a `group_id`.
 
     `lifetime_seconds` from the opening on; None is settings.REDPACKET_LIFETIME_SECONDS, which is also the longest.
+    `cover` is one of rules.COVERS; with an `article` only who has read it may grab.
     """
 
     kind: PacketKind
@@ -45,6 +47,8 @@ class NewPacket:
     group_id: str = ""
     greeting: str = ""
     lifetime_seconds: int | None = None
+    cover: str = rules.DEFAULT_COVER
+    article: Article | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,11 @@ def _check(*, sender: Person, new: NewPacket) -> tuple[int | None, str]:
     longest = settings.REDPACKET_LIFETIME_SECONDS
     if new.lifetime_seconds is not None and not MIN_LIFETIME_SECONDS <= new.lifetime_seconds <= longest:
         problems["expires_in_seconds"] = f"must be {MIN_LIFETIME_SECONDS} to {longest}"
+    if new.cover not in rules.COVERS:
+        problems["cover"] = f"must be one of {', '.join(rules.COVERS)}"
+    if new.article is not None:
+        problem = articles.find_problem(article=new.article, lifetime_seconds=new.lifetime_seconds or longest)
+        problems |= {"article": problem} if problem else {}
     if problems:
         raise InvalidRequest({name: [text] for name, text in problems.items()})
     if new.kind is PacketKind.NORMAL:
@@ -162,6 +171,9 @@ def _create(
         count=new.count,
         greeting=new.greeting,
         lifetime_seconds=new.lifetime_seconds,
+        cover=new.cover,
+        article_url=new.article.url if new.article else "",
+        reading_seconds=new.article.reading_seconds if new.article else None,
         funding_order_no=order_no,
         pay_source=pay_source,
         created_at=now,
