@@ -19,6 +19,8 @@ from foundation.db import roles
 from foundation.models import (
     Alert,
     Attachment,
+    AuditEntry,
+    AuditSeal,
     IdempotencyRecord,
     JobLock,
     JobRun,
@@ -205,3 +207,26 @@ class StaffNoticeAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         notifications.mark_read(recipient_id=int(request.user.pk or 0), now=clock.now())
         return HttpResponseRedirect(reverse("admin:foundation_staffnotice_changelist"))
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what. Searched by exact number; one object's trail is `?object_type=…&object_key=…`."""
+
+    list_display = ("id", "happened_at", "actor_name", "action", "object_type", "object_key", "reason", "address")
+    list_filter = ("action", "object_type")
+    search_fields = ("=object_key", "=actor_name", "=request_id", "=address")
+    search_help_text = _("Exact: object, member of staff, request or address")
+    ordering = ("-id",)
+    list_per_page = 20
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in ("object_key", "actor_id") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+
+@admin.register(AuditSeal)
+class AuditSealAdmin(ReadOnlyAdmin):
+    list_display = ("number", "first_id", "last_id", "key_id", "sealed_at")
+    fields = ("number", "first_id", "last_id", "previous_mac", "mac", "key_id", "sealed_at")
+    ordering = ("-number",)
+    list_per_page = 20

@@ -8,6 +8,7 @@ class FoundationConfig(AppConfig):
 
     def ready(self) -> None:
         from foundation import (
+            audit_chain,  # noqa: F401 - registers its jobs
             housekeeping,  # noqa: F401 - registers its job
             outbox,
             push,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from foundation.db.fields import AsciiCharField
 
@@ -183,3 +184,65 @@ class StaffNotice(models.Model):
 
     def __str__(self) -> str:
         return self.title_en
+
+
+class AuditEntry(models.Model):
+    """One thing somebody did: who, from where, to what, why, and what changed. Insert only (triggers), sealed behind.
+
+    `before` and `after` hold the fields that differ, secrets hidden. `digest` is over everything else of the row
+    (`foundation.audit.digest_of`), the seals are over the digests.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    happened_at = models.DateTimeField(_("at"))
+    action = AsciiCharField(_("action"), max_length=40)
+    actor_id = models.BigIntegerField(_("id of the member of staff"), null=True)
+    actor_name = models.CharField(_("by"), max_length=150)
+    address = AsciiCharField(_("address"), max_length=45, blank=True, default="")
+    request_id = AsciiCharField(_("request"), max_length=64, blank=True, default="")
+    object_type = AsciiCharField(_("kind of object"), max_length=100, blank=True, default="")
+    object_key = models.CharField(_("object"), max_length=128, blank=True, default="")
+    object_name = models.CharField(_("name"), max_length=200, blank=True, default="")
+    reason = models.CharField(_("reason"), max_length=500, blank=True, default="")
+    before = models.JSONField(_("before"), null=True)
+    after = models.JSONField(_("after"), null=True)
+    details = models.JSONField(_("details"), default=dict)
+    digest = AsciiCharField(max_length=64)
+
+    class Meta:
+        default_permissions = ("view",)
+        permissions = [("reveal_closed", "Can read encrypted personal data, with a reason")]
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit trail")
+        indexes = [
+            models.Index(fields=["object_type", "object_key", "-id"], name="auditentry_object"),
+            models.Index(fields=["actor_id", "-id"], name="auditentry_actor"),
+            models.Index(fields=["request_id"], name="auditentry_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.action}"
+
+
+class AuditSeal(models.Model):
+    """One link of the chain over audit entries (`foundation.audit_chain`). Insert only (triggers).
+
+    `marks` is JSON: [id, keyed mark] of every entry it covers, so that a changed or removed one can be named.
+    """
+
+    number = models.PositiveBigIntegerField(primary_key=True)
+    first_id = models.PositiveBigIntegerField()
+    last_id = models.PositiveBigIntegerField()
+    marks = models.TextField()
+    previous_mac = AsciiCharField(max_length=64)
+    mac = AsciiCharField(max_length=64)
+    key_id = AsciiCharField(max_length=32)
+    sealed_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+        verbose_name = _("seal of the audit trail")
+        verbose_name_plural = _("seals of the audit trail")
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.first_id}-{self.last_id}"

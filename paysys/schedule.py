@@ -71,6 +71,8 @@ SCHEDULE: tuple[Timed, ...] = (
     Timed(job="risk.purge", daily_at="04:10", why="risk counters of periods long over"),
     Timed(job="identity.purge", seconds=3600, why="ended log-ins, used phone codes, old short messages"),
     Timed(job="foundation.purge", seconds=3600, why="delivered events, old idempotency keys and run records"),
+    Timed(job="foundation.seal_audit", seconds=300, is_long=True, why="the chain over the audit trail"),
+    Timed(job="foundation.verify_audit", daily_at="03:20", is_long=True, why="that nobody changed the audit trail"),
     Timed(job="payments.purge_callbacks", daily_at="04:20", why="tries of ended callbacks after 90 days"),
     Timed(
         job="paysys.prove_books",

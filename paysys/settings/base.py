@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "paysys.apps.PaysysConfig",
     "withdrawals.apps.WithdrawalsConfig",
     "redpacket.apps.RedpacketConfig",
+    "collect.apps.CollectConfig",
     "payments.apps.PaymentsConfig",
     "orders.apps.OrdersConfig",
     "funds.apps.FundsConfig",
@@ -200,10 +201,17 @@ STAFF_CODES = env.str("PAYSYS_STAFF_CODES", default="when_enrolled")
 OTP_TOTP_ISSUER = env.str("PAYSYS_STAFF_CODES_ISSUER", default="Payment platform")
 ACCESS_TOKEN_HOURS = env.int("PAYSYS_ACCESS_TOKEN_HOURS", default=12)
 
+LOGIN_TRIES_FROM_ADDRESS = env.int("PAYSYS_LOGIN_TRIES_FROM_ADDRESS", default=10)
+LOGIN_TRIES = env.int("PAYSYS_LOGIN_TRIES", default=50)
+LOGIN_LOCK_SECONDS = env.int("PAYSYS_LOGIN_LOCK_SECONDS", default=900)
+"""Failed log-ins of one employee within that time, from one address and from all, before the next is told 429."""
+
 VALIDATOR = env.str("PAYSYS_VALIDATOR", default="required")
 """Calls that move an employee's money need a validator token ("required"); "when_sent" checks only what is sent."""
 VALIDATOR_SESSION_SECONDS = env.int("PAYSYS_VALIDATOR_SESSION_SECONDS", default=300)
 VALIDATOR_ONCE_SECONDS = env.int("PAYSYS_VALIDATOR_ONCE_SECONDS", default=60)
+VALIDATOR_TOKENS_PER_MINUTE = env.int("PAYSYS_VALIDATOR_TOKENS_PER_MINUTE", default=60)
+"""Of one employee; a session token serves minutes of clicking. 0: no limit."""
 
 TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True
@@ -222,7 +230,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["identity.api.permissions.IsEmployee"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "identity.api.openapi.Schema",
     "EXCEPTION_HANDLER": "foundation.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "UNAUTHENTICATED_TOKEN": None,

@@ -48,7 +48,7 @@ if not PUBLIC_BASE_URL.startswith("https://"):
     _refusals.append("PAYSYS_PUBLIC_BASE_URL is not https")
 if not env.list("PAYSYS_LEDGER_SEAL_KEYS", default=[]):
     _refusals.append("PAYSYS_LEDGER_SEAL_KEYS is not set")
-if not env.list("PAYSYS_ENCRYPTION_KEYS", default=[]):
+if not env.list("PAYSYS_ENCRYPTION_KEYS", default=[]) and not env.str("PAYSYS_ENCRYPTION_KEYS_FILE", default=""):
     _refusals.append("PAYSYS_ENCRYPTION_KEYS is not set")
 if VALIDATOR != "required":
     _refusals.append(f"PAYSYS_VALIDATOR is {VALIDATOR!r}, not 'required'")
