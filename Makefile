@@ -7,7 +7,7 @@ VENV := .venv/bin
 LOCAL := .local
 
 # What ruff and mypy look at. mypy takes whole packages.
-APPS := foundation identity orders funds gateway risk payments withdrawals redpacket collect paysys simulator
+APPS := foundation identity orders funds gateway risk payments withdrawals redpacket collect reconciliation paysys simulator
 TYPED := $(APPS) bootstrap
 DEV_SETTINGS := DJANGO_SETTINGS_MODULE=paysys.settings.dev
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

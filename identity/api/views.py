@@ -76,6 +76,16 @@ class TokenAnswer(serializers.Serializer):
     request_id = serializers.CharField()
 
 
+class PasswordRequest(StrictSerializer):
+    old_password = TextField(max_length=128, trim_whitespace=False)
+    new_password = TextField(max_length=128, trim_whitespace=False)
+
+
+def address_of(request: Request) -> str:
+    """Who asks, as the front proxy says it; a header of the client proves nothing."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
 class LoginView(APIView):
     """Log in with enterprise, employee and password."""
 
@@ -85,7 +95,7 @@ class LoginView(APIView):
     @extend_schema(
         operation_id="auth_login",
         request=LoginRequest,
-        responses={200: LoginAnswer, **error_responses(400, 401, 413, 415)},
+        responses={200: LoginAnswer, **error_responses(400, 401, 413, 415, 429)},
         auth=[],
     )
     def post(self, request: Request) -> Response:
@@ -95,8 +105,29 @@ class LoginView(APIView):
             employee_code=data["employee"],
             password=data["password"],
             now=clock.now(),
+            address=address_of(request),
         )
         return Response(LoginAnswer(issued).data)
+
+
+class PasswordView(APIView):
+    """Change the own password. Every log-in ends, this one too: log in again with the new one."""
+
+    @extend_schema(
+        operation_id="auth_password_update",
+        request=PasswordRequest,
+        responses={204: None, **error_responses(400, 401, 413, 415, 429)},
+    )
+    def put(self, request: Request) -> Response:
+        data = read(PasswordRequest, request)
+        login.change_password(
+            employee_id=cast(Employee, request.user).pk,
+            old_password=data["old_password"],
+            new_password=data["new_password"],
+            now=clock.now(),
+            address=address_of(request),
+        )
+        return Response(status=204)
 
 
 class GroupsView(APIView):
@@ -127,7 +158,7 @@ class ValidatorTokensView(APIView):
     @extend_schema(
         operation_id="validator_tokens_create",
         request=TokenRequest,
-        responses={202: TokenAnswer, **error_responses(400, 401, 413, 415, 503)},
+        responses={202: TokenAnswer, **error_responses(400, 401, 413, 415, 429, 503)},
     )
     def post(self, request: Request) -> Response:
         data = read(TokenRequest, request)

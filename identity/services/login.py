@@ -18,14 +18,18 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from redis.exceptions import RedisError
 
 from foundation import clock, redis
-from foundation.errors import NotAuthenticated
+from foundation.db import roles, transactions
+from foundation.errors import InvalidRequest, NotAuthenticated
 from identity.models import AccessToken, Employee
+from identity.services import login_tries
 
 logger = structlog.get_logger("identity")
 
@@ -54,11 +58,26 @@ class IssuedToken:
     employee: Employee
 
 
-def log_in(*, enterprise_code: str, employee_code: str, password: str, now: dt.datetime) -> IssuedToken:
-    """Issues a token valid for settings.ACCESS_TOKEN_HOURS. Raises LoginFailed.
+def log_in(
+    *, enterprise_code: str, employee_code: str, password: str, now: dt.datetime, address: str = ""
+) -> IssuedToken:
+    """Issues a token valid for settings.ACCESS_TOKEN_HOURS; `address` is the network address it is asked from.
 
+    Raises LoginFailed, TooManyLogins (identity/services/login_tries.py, also for a right password), Busy without Redis.
     An unknown employee costs the same hash as a wrong password, so that time does not tell who exists.
     """
+    login_tries.take(enterprise_code=enterprise_code, employee_code=employee_code, address=address)
+    employee = _checked(enterprise_code=enterprise_code, employee_code=employee_code, password=password)
+    login_tries.succeeded(enterprise_code=enterprise_code, employee_code=employee_code, address=address)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    expires_at = now + dt.timedelta(hours=settings.ACCESS_TOKEN_HOURS)
+    AccessToken.objects.create(digest=digest_of(token), employee=employee, created_at=now, expires_at=expires_at)
+    Employee.objects.filter(pk=employee.pk).update(last_login_at=now)
+    return IssuedToken(access_token=token, expires_at=expires_at, employee=employee)
+
+
+def _checked(*, enterprise_code: str, employee_code: str, password: str) -> Employee:
+    """Whose name and password these are; LoginFailed, after one hash in each case."""
     employee = None
     if enterprise_code.isascii() and employee_code.isascii():  # MariaDB refuses to compare others with our ascii codes
         rows = Employee.objects.select_related("enterprise")
@@ -68,11 +87,39 @@ def log_in(*, enterprise_code: str, employee_code: str, password: str, now: dt.d
         raise LoginFailed()
     if not employee.check_password(password) or not employee.is_active:
         raise LoginFailed()
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    expires_at = now + dt.timedelta(hours=settings.ACCESS_TOKEN_HOURS)
-    AccessToken.objects.create(digest=digest_of(token), employee=employee, created_at=now, expires_at=expires_at)
-    Employee.objects.filter(pk=employee.pk).update(last_login_at=now)
-    return IssuedToken(access_token=token, expires_at=expires_at, employee=employee)
+    return employee
+
+
+def change_password(
+    *, employee_id: int, old_password: str, new_password: str, now: dt.datetime, address: str = ""
+) -> None:
+    """Sets a new password and ends every log-in of the employee, the caller's own too.
+
+    Raises LoginFailed for a wrong old password (which counts as a failed log-in), TooManyLogins, Busy without Redis,
+    and InvalidRequest for a new password that settings.AUTH_PASSWORD_VALIDATORS or its being the old one speak against.
+    Locks the employee's row. A repeat is refused: the old password is another one now.
+    """
+    employee = Employee.objects.select_related("enterprise").get(pk=employee_id)
+    names = {"enterprise_code": employee.enterprise.code, "employee_code": employee.code}
+    login_tries.take(**names, address=address)
+    _checked(**names, password=old_password)
+    login_tries.succeeded(**names, address=address)
+    try:
+        validate_password(new_password)
+    except ValidationError as error:
+        raise InvalidRequest({"new_password": list(error.messages)}) from error
+    if new_password == old_password:
+        raise InvalidRequest({"new_password": ["the same as before"]})
+
+    def work() -> None:
+        locked = Employee.objects.select_for_update().get(pk=employee_id)
+        if locked.password != employee.password:  # changed meanwhile: the old password is none any more
+            raise LoginFailed()
+        locked.set_password(new_password)
+        locked.save(update_fields=["password"])
+        revoke_tokens(employee_id=employee_id, now=now)
+
+    transactions.run(work, using=roles.alias_for("default"))
 
 
 def authenticate_token(*, token: str, now: dt.datetime) -> Employee:

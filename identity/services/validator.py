@@ -20,7 +20,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from foundation import clock, ids, push, redis
-from foundation.errors import Busy, PermissionDenied
+from foundation.errors import Busy, PermissionDenied, RateLimited
 from identity import selectors
 from identity.models import Employee
 from identity.validator_lua import CONSUME_LUA, MAX_TOKEN_LENGTH, Verdict, token_key
@@ -31,6 +31,8 @@ EVENT = "validator.token"
 RETRY_AFTER_SECONDS = 2
 COUNTER_KEY = "validator:counter"
 """string  how many tokens were ever issued; its last four digits are part of the label"""
+ISSUED_SECONDS = 60
+"""Over which settings.VALIDATOR_TOKENS_PER_MINUTE counts, from the first token on."""
 
 
 class Kind(StrEnum):
@@ -64,8 +66,14 @@ class PresentedToken:
     fingerprint: str
 
 
-# KEYS token; ARGV employee, kind, first number, life in ms. Answers when it ends, by the clock of the Redis server.
+# KEYS token, issued; ARGV employee, kind, first number, life in ms, how many a minute (0: any), that minute in seconds.
+# Answers when the token ends, by the clock of the Redis server; or minus the ms to wait, when there were too many.
 _ISSUE = """
+if tonumber(ARGV[5]) > 0 then
+  local count = tonumber(redis.call('GET', KEYS[2]) or '0')
+  if count >= tonumber(ARGV[5]) then return string.format('%.0f', -math.max(1, redis.call('PTTL', KEYS[2]))) end
+  if redis.call('INCR', KEYS[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[6]) end
+end
 local time = redis.call('TIME')
 local expires_ms = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4])
 redis.call('HSET', KEYS[1], 'employee', ARGV[1], 'kind', ARGV[2], 'expires_ms', string.format('%.0f', expires_ms),
@@ -92,8 +100,9 @@ def _script(text: str) -> Any:
 def issue(*, employee: Employee, kind: Kind, now: dt.datetime) -> str:
     """Sends the employee a new token on his push channel; returns the request id that the event will carry.
 
-    A repeat issues another token; unused ones end by themselves. Raises Busy when Redis is away: then nothing was sent,
-    or a token that nobody will see.
+    A repeat issues another token; unused ones end by themselves. Raises RateLimited after
+    settings.VALIDATOR_TOKENS_PER_MINUTE of one employee, and Busy when Redis is away: then nothing was sent, or a token
+    that nobody will see.
     """
     request_id = ids.new_id()
     first = 10_000 + secrets.randbelow(90_000)
@@ -101,10 +110,17 @@ def issue(*, employee: Employee, kind: Kind, now: dt.datetime) -> str:
     try:
         client = redis.client()
         token = f"{_label(employee, kind, now, int(client.incr(COUNTER_KEY)))}.{secrets.token_urlsafe(SECRET_BYTES)}"
-        expires_ms = _script(_ISSUE)(
-            keys=[token_key(token)], args=[employee.pk, kind.value, first, seconds * 1000], client=client
+        limit = settings.VALIDATOR_TOKENS_PER_MINUTE
+        expires_ms = int(
+            _script(_ISSUE)(
+                keys=[token_key(token), issued_key(employee_id=employee.pk)],
+                args=[employee.pk, kind.value, first, seconds * 1000, limit, ISSUED_SECONDS],
+                client=client,
+            )
         )
-        expires_at = dt.datetime.fromtimestamp(int(expires_ms) / 1000, clock.BUSINESS_ZONE)
+        if expires_ms < 0:
+            raise RateLimited({"retry_after_seconds": -(expires_ms // 1000)})
+        expires_at = dt.datetime.fromtimestamp(expires_ms / 1000, clock.BUSINESS_ZONE)
         push.publish(
             owner=selectors.push_owner(employee_id=employee.pk),
             event=EVENT,
@@ -119,6 +135,11 @@ def issue(*, employee: Employee, kind: Kind, now: dt.datetime) -> str:
     except RedisError as error:
         raise _away() from error
     return request_id
+
+
+def issued_key(*, employee_id: int) -> str:
+    """Where Redis counts the tokens that an employee was given: an integer, ends ISSUED_SECONDS after the first."""
+    return f"validator:issued:{employee_id}"
 
 
 def consume(*, presented: PresentedToken) -> None:

@@ -289,9 +289,9 @@ def redis_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("redis_away")
-def test_without_redis_django_grabs() -> None:
-    world = make()
+def test_without_redis_django_grabs(request: pytest.FixtureRequest) -> None:
+    world = make()  # nobody logs in without Redis
+    request.getfixturevalue("redis_away")
     packet = send_lucky(world.people, total_fen=500, count=1).packet
     answer = send(FrontDoor(WSGIHandler()), Call(world.tokens[1], packet.pk))
     assert (answer.status, code_of(answer)) == ("200 OK", "grabbed")

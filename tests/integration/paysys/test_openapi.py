@@ -30,6 +30,7 @@ CONTRACT = {
     "/api/v1/groups": {"get", "post"},
     "/api/v1/validator/tokens": {"post"},
     "/api/v1/auth/phone-codes": {"post"},
+    "/api/v1/auth/password": {"put"},
     "/api/v1/bank-cards": {"get", "post"},
     "/api/v1/bank-cards/{card_id}": {"delete"},
     "/api/v1/refunds": {"post"},

@@ -1,0 +1,1 @@
+"""What reconciliation decides on plain values: reading bills, matching them. No Django, clock or database."""
