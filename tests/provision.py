@@ -32,7 +32,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -89,10 +89,16 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """Programs of one service and the Debian package that has them."""
+    """Programs of one service, or the browser, and the Debian package that has them; `beside` comes with it."""
 
     package: str
     programs: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What apt-get is to install."""
+        return (self.package, *self.beside)
 
 
 REQUIREMENTS = (
@@ -102,6 +108,7 @@ REQUIREMENTS = (
     ),
     Requirement(package="redis-server", programs=("redis-server",)),
     Requirement(package="rabbitmq-server", programs=("rabbitmq-server", "erl")),
+    Requirement(package="chromium", programs=("chromium",), beside=("fonts-wqy-zenhei",)),
 )
 # /usr/lib/rabbitmq/bin first: Debian's /usr/sbin/rabbitmq-server is a wrapper that changes to another user.
 SEARCH_PATH = (
@@ -161,7 +168,7 @@ def list_missing(*, requirements: Sequence[Requirement], find: Callable[[str], s
     for requirement in requirements:
         absent = tuple(program for program in requirement.programs if find(program) is None)
         if absent:
-            missing.append(Requirement(package=requirement.package, programs=absent))
+            missing.append(replace(requirement, programs=absent))
     return missing
 
 
@@ -172,7 +179,7 @@ def describe_missing(*, missing: Sequence[Requirement], system: str) -> str:
         formulas = [requirement.package.removesuffix("-server") for requirement in missing]
         install = "brew install " + " ".join(formulas)
     else:
-        install = apt.get_install_command(packages=[requirement.package for requirement in missing])
+        install = apt.get_install_command(packages=[name for requirement in missing for name in requirement.packages])
     return (
         f"The tests need programs that this machine lacks: {programs}.\n"
         f"Install them:\n    {install}\n"
@@ -214,7 +221,7 @@ def choose_source() -> tuple[str, ...] | None:
     reason = ""
     if apt.can_install():
         try:
-            apt.install(packages=[requirement.package for requirement in missing])
+            apt.install(packages=[name for requirement in missing for name in requirement.packages])
         except apt.AptFailed as error:
             reason = f"\nThe installation failed: {error}"
         missing = list_missing(requirements=REQUIREMENTS, find=find)

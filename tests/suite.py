@@ -30,7 +30,7 @@ from tests.provision import DATABASES, MORE_ORDER_DATABASES, ROOT_MARK
 
 MORE_ORDERS = "PAYSYS_TEST_MORE_ORDERS"
 TESTS = Path(__file__).resolve().parent
-BESIDE = ("concurrency", "flows")
+BESIDE = ("concurrency", "flows", "browser")
 """What waits much of the time, and all that uses the broker: one lane. Everything else is the other one."""
 FRESH_AND_KEPT = ("--create-db", "--reuse-db")
 """New databases that stay, for the part that comes last; they go with the servers."""
