@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from foundation import clock
 from foundation.admin import ReadOnlyAdmin
 from foundation.errors import PaysysError
+from foundation.forms import YuanField
 from foundation.money import yuan_display
 from withdrawals.admin.desk import APPROVE_REISSUE, CHANGE, OPERATE, PROPOSE, right
 from withdrawals.admin.words import error_text, staff_id
@@ -26,7 +27,15 @@ from withdrawals.services import payees, reissuing, sending
 
 
 class PolicyForm(forms.ModelForm):
-    """Every field is there; a pause has a reason; only known channels have a policy."""
+    """Every field is there, amounts in yuan; a pause has a reason; only known channels have a policy."""
+
+    two_approvals_above_fen = YuanField(label=_("two approvals above"), help_text=_("in yuan"))
+    min_amount_fen = YuanField(label=_("smallest withdrawal"), help_text=_("in yuan"))
+    max_amount_fen = YuanField(label=_("largest withdrawal"), help_text=_("in yuan"))
+    daily_cap_fen = YuanField(label=_("cap of a day"), help_text=_("in yuan; 0: no cap"))
+    float_warning_fen = YuanField(
+        label=_("warn when the payout balance is below"), help_text=_("in yuan; 0: no warning")
+    )
 
     class Meta:
         model = PayoutPolicy
@@ -50,7 +59,7 @@ class PolicyForm(forms.ModelForm):
 
 @admin.register(PayoutPolicy)
 class PayoutPolicyAdmin(admin.ModelAdmin):
-    """One row for each channel and "*" for all; amounts are typed in fen. The admin's log keeps each change."""
+    """One row for each channel and "*" for all; amounts are typed in yuan. The admin's log keeps each change."""
 
     form = PolicyForm
     actions = None
@@ -85,7 +94,7 @@ class PayoutPolicyAdmin(admin.ModelAdmin):
         return f"{row.window_from_hour}:00–{row.window_to_hour}:00"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        floats = sending.watch_float(now=clock.now())
+        floats = sending.read_floats()
         more = {
             "paused": list(PayoutPolicy.objects.filter(is_paused=True)),
             "floats": [(channel, yuan_display(fen)) for channel, fen in floats.items()],

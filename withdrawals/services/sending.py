@@ -15,6 +15,7 @@ from django.db.models import F
 
 from foundation import alerts, clock
 from foundation.errors import Busy, Rejected
+from foundation.money import yuan_display
 from funds import selectors as funds
 from funds.domain.entries import platform_account
 from gateway.ports import CODE_NOT_FOUND, CODE_WAIT_USER_CONFIRM, Outcome, PayoutRequest, Result
@@ -214,19 +215,26 @@ def _put_off(row: Withdrawal, *, now: dt.datetime) -> None:
     Withdrawal.objects.filter(pk=row.pk).update(next_check_at=at, tries=F("tries") + 1)
 
 
+def read_floats() -> dict[str, int]:
+    """Balance of 1120 (prefunded for payouts) in fen by channel."""
+    # An asset grows by debits, which are below zero.
+    return {
+        channel: -funds.platform_balance_fen(account=platform_account("1120", channel)) for channel in payees.CHANNELS
+    }
+
+
 def watch_float(*, now: dt.datetime) -> dict[str, int]:
-    """Balance of 1120 per channel against the policy's warning; an alert below it. Fen by channel."""
-    report: dict[str, int] = {}
-    for channel in payees.CHANNELS:
+    """`read_floats`, each against its policy's warning; an alert below it."""
+    report = read_floats()
+    for channel, balance in report.items():
         policy = selectors.get_policy(channel=channel)
-        balance = -funds.platform_balance_fen(account=platform_account("1120", channel))  # an asset grows by debits
-        report[channel] = balance
         if policy.float_warning_fen and balance < policy.float_warning_fen:
             alerts.raise_alert(
                 code="payout_float_low",
                 subject=channel,
                 severity="WARNING",
-                message=f"The payout balance of {channel} is {balance} fen, below {policy.float_warning_fen}.",
+                message=f"The payout balance of {channel} is {yuan_display(balance)}, "
+                f"below {yuan_display(policy.float_warning_fen)}.",
                 now=now,
             )
     return report

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from foundation.models import Alert
 from identity.models import StaffProfile
 from identity.services import staff_codes
 from tests.integration.withdrawals import people
@@ -187,16 +188,25 @@ def test_bulk_says_how_many_asks_one_code_and_gives_each_result() -> None:
 def test_a_pause_has_a_reason_and_is_shown_on_the_desk() -> None:
     client, *_rest = member(*ALL, "change_payoutpolicy", "view_payoutpolicy")
     fields = {
-        "channel": "kuaiqian", "is_paused": "on", "paused_reason": "", "two_approvals_above_fen": "500000",
-        "min_amount_fen": "100", "max_amount_fen": "5000000", "daily_cap_fen": "0", "window_from_hour": "0",
+        "channel": "kuaiqian", "is_paused": "on", "paused_reason": "", "two_approvals_above_fen": "5,000.5",
+        "min_amount_fen": "1", "max_amount_fen": "¥50,000.00", "daily_cap_fen": "0", "window_from_hour": "0",
         "window_to_hour": "24", "max_in_flight": "20", "float_warning_fen": "0",
     }  # fmt: skip
     add = reverse("admin:withdrawals_payoutpolicy_add")
     assert client.post(add, fields).status_code == 200
+    for wrong in ("1.234", "-1", "", "ten", "1e3", "99999999999999"):
+        assert client.post(add, fields | {"paused_reason": "bank is away", "max_amount_fen": wrong}).status_code == 200
     assert not PayoutPolicy.objects.filter(pk="kuaiqian").exists()
     try:
         assert client.post(add, fields | {"paused_reason": "bank is away"}).status_code == 302
+        made = PayoutPolicy.objects.get(pk="kuaiqian")
+        assert (made.two_approvals_above_fen, made.min_amount_fen, made.max_amount_fen) == (500_050, 100, 5_000_000)
+        page = client.get(reverse("admin:withdrawals_payoutpolicy_change", args=["kuaiqian"])).content.decode()
+        assert 'value="5000.50"' in page
         assert "bank is away" in client.get(reverse(LIST)).content.decode()
+        PayoutPolicy.objects.filter(pk="kuaiqian").update(float_warning_fen=10**12)
+        before = Alert.objects.filter(code="payout_float_low").count()
         assert client.get(reverse("admin:withdrawals_payoutpolicy_changelist")).status_code == 200
+        assert Alert.objects.filter(code="payout_float_low").count() == before  # to look is not to call
     finally:
         PayoutPolicy.objects.filter(pk="kuaiqian").delete()
