@@ -1,21 +1,20 @@
-"""The door of `foundation.door` in front of the API; switched on by naming these classes in the settings.
+"""The door of `foundation.door` in front of the API.
 
 `DoorMiddleware` (after RequestIdMiddleware in MIDDLEWARE) turns addresses away before any database query, and counts
-their refused requests. `DoorThrottle` (REST_FRAMEWORK DEFAULT_THROTTLE_CLASSES) turns employees away once they are
-known, before the view. The address is REMOTE_ADDR: the front proxy must set it, a header of the client proves nothing.
+their refused requests; employees are turned away by `foundation.api.throttles`. Behind proxies that nobody has counted
+an address is everybody's: then none is judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from foundation import door
 from foundation.api import errors
+from foundation.api.throttles import check
 from foundation.errors import Rejected
 
 STRUCK = frozenset({400, 401, 403})
@@ -24,26 +23,23 @@ PREFIX = "/api/"
 """Notices of providers come from few addresses and are many: their door stays open."""
 
 
-class CallerBlocked(Rejected):
-    """403: the caller is on the block list."""
+def client_address(request: HttpRequest) -> str:
+    """Who asks, as far as it is known; empty when settings.TRUSTED_PROXIES is None.
 
-    code = "caller_blocked"
-    http_status = 403
-    message_en = "You cannot use this service. Please contact your administrator."
-    message_zh = "您暂时无法使用本服务，请联系管理员。"
-
-
-def check(callers: list[str]) -> None:
-    """Raises CallerBlocked or RateLimited (with the seconds to wait) when the door is shut for one of them."""
-    admission = door.admit(callers)
-    if admission.is_blocked:
-        raise CallerBlocked()
-    if admission.closed_seconds:
-        raise errors.RateLimited({"retry_after_seconds": admission.closed_seconds})
+    With n trusted proxies each has added the address it saw to X-Forwarded-For: the n-th from the end is the client's,
+    what stands before it the client may have written himself. Without any it is the address of the connection.
+    """
+    proxies: int | None = settings.TRUSTED_PROXIES
+    if proxies is None:
+        return ""
+    if proxies == 0:
+        return str(request.META.get("REMOTE_ADDR", ""))
+    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    return seen[-proxies][:45] if len(seen) >= proxies else ""
 
 
 class DoorMiddleware:
-    """By network address."""
+    """By network address, where it is known."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -51,7 +47,10 @@ class DoorMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path.startswith(PREFIX):
             return self.get_response(request)
-        caller = f"address:{request.META.get('REMOTE_ADDR', '')}"
+        address = client_address(request)
+        if not address:
+            return self.get_response(request)
+        caller = f"address:{address}"
         try:
             check([caller])
         except Rejected as error:
@@ -60,12 +59,3 @@ class DoorMiddleware:
         if response.status_code in STRUCK:
             door.strike(caller)
         return response
-
-
-class DoorThrottle(BaseThrottle):
-    """By employee. Requests without one are left to the permissions."""
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        if getattr(request.user, "pk", None) is not None:
-            check([f"employee:{request.user.pk}"])
-        return True

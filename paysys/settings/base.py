@@ -54,6 +54,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "foundation.middleware.RequestIdMiddleware",
+    "foundation.api.door.DoorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -228,6 +229,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["identity.api.authentication.EmployeeTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["identity.api.permissions.IsEmployee"],
+    "DEFAULT_THROTTLE_CLASSES": ["foundation.api.throttles.DoorThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "identity.api.openapi.Schema",
@@ -344,6 +346,8 @@ SECURE_REFERRER_POLICY = "same-origin"  # "no-referrer" turns Origin into "null"
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = True
 APPEND_SLASH = True
+TRUSTED_PROXIES: int | None = env.int("PAYSYS_TRUSTED_PROXIES", default=None)
+"""How many proxies of ours add to X-Forwarded-For; 0: clients connect directly. Unset: no address is judged."""
 
 _shared_processors: list[Any] = [
     structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""The door in front of the API: blocked callers and too many misdeeds, on a real Redis; switched on only here."""
+"""The door in front of the API: blocked callers and too many misdeeds, on a real Redis; by address and by employee."""
 
 from __future__ import annotations
 
@@ -19,10 +19,36 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
 
 from foundation import door
-from foundation.api.door import DoorMiddleware, DoorThrottle
+from foundation.api.door import DoorMiddleware, client_address
+from foundation.api.throttles import DoorThrottle
 from identity.models import Employee
 
 pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture(autouse=True)
+def directly(settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = 0
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "known"),
+    [
+        (None, "198.51.100.1", ""),
+        (0, "198.51.100.1", "192.0.2.9"),
+        (1, "198.51.100.1", "198.51.100.1"),
+        (1, "10.9.9.9, 198.51.100.1", "198.51.100.1"),
+        (2, "10.9.9.9, 198.51.100.1, 10.0.0.1", "198.51.100.1"),
+        (2, "198.51.100.1", ""),
+        (1, "", ""),
+    ],
+)
+def test_an_address_is_known_when_the_proxies_are_counted(
+    settings: Settings, proxies: int | None, forwarded: str, known: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    request = RequestFactory().get("/", REMOTE_ADDR="192.0.2.9", HTTP_X_FORWARDED_FOR=forwarded)
+    assert client_address(request) == known
 
 
 @pytest.fixture
