@@ -41,11 +41,12 @@ test: tools ## all tests, on two private MariaDB, Redis and RabbitMQ; those of o
 test-nightly: tools ## the same with the random tests at full length: 100 000 ledger steps, 60 kills (5 to 20 minutes more)
 	@PAYSYS_NIGHTLY=1 exec $(PYTHON) -m tests.provision run -- $(VENV)/python -m tests.suite $(ARGS)
 
-check: tools ## format, lint, layers, types, migrations, Django's own checks
+check: tools ## format, lint, layers, types, unsafe constructs, migrations, Django's own checks
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/lint-imports --config .importlinter --no-cache
 	$(VENV)/mypy $(TYPED)
+	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive $(TYPED) manage.py
 	$(DEV_SETTINGS) $(VENV)/python manage.py makemigrations --check --dry-run
 	$(DEV_SETTINGS) $(VENV)/python manage.py check
 

@@ -66,11 +66,21 @@ def make_people(count: int) -> list[tuple[int, list[str]]]:
     return people
 
 
-async def listen(port: int, token: str, opened: asyncio.Event, delays: list[float]) -> None:
+async def listen(port: int, token: str, opened: asyncio.Event, delays: list[float], refused: list[str]) -> None:
+    """As a client does: who is told 503 asks again a second later; `refused` counts them."""
+    while not await read_stream(port, token, opened, delays):
+        refused.append(token)
+        await asyncio.sleep(1)
+
+
+async def read_stream(port: int, token: str, opened: asyncio.Event, delays: list[float]) -> bool:
+    """False: it was refused. Else reads until the stream ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"GET /api/v1/push/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
     writer.write(head.encode())
     try:
+        if b" 200 " not in await reader.readline():
+            return False
         while line := await reader.readline():
             if line.startswith(b"id: "):
                 opened.set()
@@ -78,6 +88,7 @@ async def listen(port: int, token: str, opened: asyncio.Event, delays: list[floa
                 delays.append(time.monotonic() - json.loads(line[6:])["at"])
     finally:
         writer.close()
+    return True
 
 
 async def measure(port: int, group: int, people: list[tuple[int, list[str]]], events: int) -> None:
@@ -85,15 +96,16 @@ async def measure(port: int, group: int, people: list[tuple[int, list[str]]], ev
 
     before = memory_kib(group)
     delays: list[float] = []
+    refused: list[str] = []
     tasks, gates = [], []
     began = time.monotonic()
     for _, tokens in people:
         for token in tokens:
             gates.append(asyncio.Event())
-            tasks.append(asyncio.create_task(listen(port, token, gates[-1], delays)))
+            tasks.append(asyncio.create_task(listen(port, token, gates[-1], delays, refused)))
     await asyncio.wait_for(asyncio.gather(*(gate.wait() for gate in gates)), 120)
     took, after = time.monotonic() - began, memory_kib(group)
-    print(f"connections            {len(tasks)}, opened in {took:.1f} s")
+    print(f"connections            {len(tasks)}, opened in {took:.1f} s, {len(refused)} told 503 at first")
     print(f"memory                 {before} KiB -> {after} KiB: {(after - before) / len(tasks):.1f} KiB per connection")
     started = time.monotonic()
     for number in range(events):

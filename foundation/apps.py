@@ -9,6 +9,7 @@ class FoundationConfig(AppConfig):
     def ready(self) -> None:
         from foundation import (
             audit_chain,  # noqa: F401 - registers its jobs
+            audit_requests,
             housekeeping,  # noqa: F401 - registers its job
             outbox,
             push,
@@ -16,3 +17,4 @@ class FoundationConfig(AppConfig):
         from foundation.db import checks  # noqa: F401 - registers the system checks
 
         outbox.subscribe(push.TOPIC, push.deliver)
+        audit_requests.connect()

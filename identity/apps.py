@@ -6,5 +6,10 @@ class IdentityConfig(AppConfig):
     verbose_name = "Enterprises and employees"
 
     def ready(self) -> None:
+        from foundation import encryption
         from identity import jobs  # noqa: F401 - registers the jobs
         from identity.api import authentication  # noqa: F401 - registers the OpenAPI security scheme
+        from identity.models import Employee, ShortMessage
+
+        encryption.register(model=Employee, field="phone")
+        encryption.register(model=ShortMessage, field="text")

@@ -6,4 +6,18 @@ class RiskConfig(AppConfig):
     verbose_name = "Risk control"
 
     def ready(self) -> None:
+        from foundation import encryption
         from risk import callbacks, jobs  # noqa: F401 - registers subscribers and jobs
+        from risk.models import ListEntry
+        from risk.services import gathering
+
+        encryption.register(
+            model=ListEntry,
+            field="value_closed",
+            index=encryption.Index(
+                fields=("value_index",),
+                column=gathering.LIST_COLUMN,
+                needs=("subject_kind",),
+                text=lambda row, value: gathering.indexed_text(subject_kind=row["subject_kind"], value=value),
+            ),
+        )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,12 +165,13 @@ def _asked(action: Action, subject: Subject, amount_fen: int, channel: str, refe
     card_index = ""
     if subject.card_no:
         allowable.append((kinds.CARD, subject.card_no))
-        card_index = gathering.value_index(subject_kind=kinds.CARD, value=subject.card_no)
+        # The oldest key's: what has gone to the card is counted on while a new key is brought in.
+        card_index = gathering.value_indexes(subject_kind=kinds.CARD, value=subject.card_no)[-1]
     others = [(kinds.PHONE, subject.phone), (kinds.ADDRESS, subject.address)]
     if subject.payee_employee_id is not None:
         others.append((kinds.EMPLOYEE, str(subject.payee_employee_id)))
-    allowed = tuple(gathering.value_index(subject_kind=kind, value=value) for kind, value in allowable)
-    blocked = tuple(gathering.value_index(subject_kind=kind, value=value) for kind, value in others if value)
+    allowed = _indexes(allowable)
+    blocked = _indexes([(kind, value) for kind, value in others if value])
     return gathering.Asked(
         action=action,
         reference=reference,
@@ -182,6 +183,10 @@ def _asked(action: Action, subject: Subject, amount_fen: int, channel: str, refe
         blockable=allowed + blocked,
         allowable=allowed,
     )
+
+
+def _indexes(values: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(index for kind, value in values for index in gathering.value_indexes(subject_kind=kind, value=value))
 
 
 def _decide(asked: gathering.Asked, known: Mapping[str, FactValue], now: dt.datetime, alias: str) -> Verdict:

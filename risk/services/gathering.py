@@ -83,9 +83,14 @@ class Gathered:
     first_decision_id: int | None
 
 
-def value_index(*, subject_kind: str, value: str) -> str:
-    """The blind index of one value of a list."""
-    return crypto.blind_index(f"{subject_kind}:{value}", column=LIST_COLUMN)
+def value_indexes(*, subject_kind: str, value: str) -> list[str]:
+    """What to look one value up by: the written one first, the one of the oldest key last."""
+    return crypto.blind_indexes(indexed_text(subject_kind=subject_kind, value=value), column=LIST_COLUMN)
+
+
+def indexed_text(*, subject_kind: str, value: str) -> str:
+    """What the blind index of one value of a list is made of."""
+    return f"{subject_kind}:{value}"
 
 
 def gather(*, asked: Asked, now: dt.datetime, using: str) -> Gathered:

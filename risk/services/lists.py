@@ -24,7 +24,7 @@ from identity.models import Employee, Enterprise
 from risk.domain.versions import LISTS_CHANGED
 from risk.models import ListEntry
 from risk.services import staff as people
-from risk.services.gathering import value_index
+from risk.services.gathering import value_indexes
 
 logger = structlog.get_logger("risk")
 
@@ -92,7 +92,12 @@ class PreviewLine:
 class _Value:
     plain: str
     shown: str
-    index: str
+    indexes: tuple[str, ...]
+    """The one that is written first."""
+
+    @property
+    def index(self) -> str:
+        return self.indexes[0]
 
 
 def add(*, entries: Sequence[NewEntry], staff_id: int, now: dt.datetime) -> list[ListEntry]:
@@ -105,10 +110,10 @@ def add(*, entries: Sequence[NewEntry], staff_id: int, now: dt.datetime) -> list
     alias = roles.alias_for("default")
 
     def work() -> list[ListEntry]:
-        known = _known_indexes([(entry.kind, value.index) for value, entry in checked], now)
+        known = _known_indexes([(entry.kind, index) for value, entry in checked for index in value.indexes], now)
         added = []
         for value, entry in checked:
-            if (entry.kind, value.index) in known:
+            if any((entry.kind, index) in known for index in value.indexes):
                 continue
             known.add((entry.kind, value.index))
             added.append(
@@ -222,14 +227,17 @@ def _preview_line(number: int, cells: tuple[str, ...], now: dt.datetime) -> Prev
 
 def _mark_known(lines: Sequence[PreviewLine], now: dt.datetime) -> list[PreviewLine]:
     """What is on its list already, or stands twice in the file, is skipped."""
-    keys = {line.number: (line.entry.kind, _check(line.entry, now).index) for line in lines if line.entry}
-    known = _known_indexes(list(keys.values()), now)
+    keys = {
+        line.number: [(line.entry.kind, index) for index in _check(line.entry, now).indexes]
+        for line in lines
+        if line.entry
+    }
+    known = _known_indexes([key for several in keys.values() for key in several], now)
     marked = []
     for line in lines:
-        key = keys.get(line.number)
-        is_known = key is not None and key in known
-        if key is not None:
-            known.add(key)
+        several = keys.get(line.number, [])
+        is_known = any(key in known for key in several)
+        known.update(several)
         marked.append(
             PreviewLine(
                 number=line.number,
@@ -259,7 +267,8 @@ def _check(entry: NewEntry, now: dt.datetime) -> _Value:
     if not 0 <= days <= most:
         raise _problem(f"It must end between today and in {most} days.")
     plain, shown = _normalised(entry.subject_kind, entry.value.strip())
-    return _Value(plain=plain, shown=shown, index=value_index(subject_kind=entry.subject_kind, value=plain))
+    indexes = tuple(value_indexes(subject_kind=entry.subject_kind, value=plain))
+    return _Value(plain=plain, shown=shown, indexes=indexes)
 
 
 def _normalised(subject_kind: str, typed: str) -> tuple[str, str]:

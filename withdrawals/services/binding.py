@@ -70,8 +70,9 @@ def bind_card(
     gives no certain answer (nothing is stored, and the code is used up).
     """
     _check(holder, card_no, bank_code, phone)
-    index = crypto.blind_index(card_no, column=CARD_COLUMN)
-    present = BankCard.objects.filter(employee_id=employee_id, active_index=index).first()
+    indexes = crypto.blind_indexes(card_no, column=CARD_COLUMN)
+    index = indexes[0]
+    present = BankCard.objects.filter(employee_id=employee_id, active_index__in=indexes).first()
     if present is None and len(selectors.list_cards(employee_id=employee_id)) >= MAX_CARDS:
         raise TooManyCards({"most": MAX_CARDS})
     phone_codes.use(employee_id=employee_id, purpose=phone_codes.Purpose.BANK_CARD, code=phone_code, now=now)
@@ -111,7 +112,7 @@ def bind_card(
                 created_at=now,
             )
     except IntegrityError:  # the same card at the same moment
-        return BankCard.objects.get(employee_id=employee_id, active_index=index)
+        return BankCard.objects.get(employee_id=employee_id, active_index__in=indexes)
 
 
 def _check(holder: str, card_no: str, bank_code: str, phone: str) -> None:

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
 from django.test import override_settings
 
-from foundation import audit, audit_chain
+from foundation import audit, audit_chain, clock
 from foundation.models import AuditEntry, AuditSeal
 
 NOW = dt.datetime(2026, 3, 1, 4, 0, tzinfo=dt.UTC)
@@ -20,6 +20,12 @@ LATER = NOW + dt.timedelta(minutes=6)
 CHIEF = audit.Origin(actor_name="chief", actor_id=7, address="10.0.0.9", request_id="request-1")
 
 pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture(autouse=True)
+def _others_are_sealed(db: None) -> None:
+    """Tests that commit leave entries of today: they are sealed first, within the test's own transaction."""
+    audit_chain.seal_due(now=clock.now() + dt.timedelta(days=1), max_links=10_000)
 
 
 def write(count: int, *, now: dt.datetime = NOW) -> list[int]:

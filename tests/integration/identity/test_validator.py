@@ -225,6 +225,20 @@ def test_a_wrong_request_gets_no_token(client: Client, people: list[Employee], b
     assert events_of(people[0]) == []
 
 
+def test_too_many_tokens_are_refused_and_none_is_sent(
+    client: Client, people: list[Employee], settings: Settings
+) -> None:
+    settings.VALIDATOR_TOKENS_PER_MINUTE = 3
+    assert [ask(client, people[0], {"kind": "once"}).status_code for _ in range(3)] == [202] * 3
+    refused = ask(client, people[0], {"kind": "session"})
+    assert code_of(refused) == (429, "rate_limited")
+    assert 0 < int(refused["Retry-After"]) <= validator.ISSUED_SECONDS
+    assert len(events_of(people[0])) == 3
+    assert ask(client, people[1], {"kind": "once"}).status_code == 202
+    redis.client().delete(validator.issued_key(employee_id=people[0].pk))  # the end of its life
+    assert ask(client, people[0], {"kind": "once"}).status_code == 202
+
+
 def test_without_log_in_there_is_no_token(client: Client, db: None) -> None:
     answer = client.post("/api/v1/validator/tokens", {"kind": "once"}, content_type="application/json")
     assert code_of(answer) == (401, "not_authenticated")

@@ -100,3 +100,20 @@ def test_page_loads_nothing_from_elsewhere(client: Client, db: None) -> None:
     assets = [source.removeprefix("/static/") for source in sources if source.startswith("/static/")]
     assert len(assets) >= 3
     assert [asset for asset in assets if finders.find(asset) is None] == []
+
+
+def test_the_token_headers_stand_where_a_number_is_consumed(schema: dict) -> None:
+    found = {}
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            names = {one["name"]: one.get("required", False) for one in operation.get("parameters", [])}
+            if "X-Pay-Token" in names or "X-Pay-Seq" in names:
+                found[f"{method} {path.removeprefix('/api/v1')}"] = (names["X-Pay-Token"], names["X-Pay-Seq"])
+    always, sometimes = (True, True), (False, False)
+    assert found == {
+        "post /transfers": always,
+        "post /withdrawals": always,
+        "post /redpackets": always,
+        "post /redpackets/{packet_id}/grab": always,
+        "post /orders/{order_no}/attempts": sometimes,
+    }
