@@ -68,7 +68,7 @@ REDIS_TIMEOUT_SECONDS = READ_SECONDS + 2.0
 SENTINEL_TIMEOUT_SECONDS = 0.5
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Longer than our own event loop is busy when all clients of a killed process come back at once: with half a second
-every fortieth of 2 000 was told 503. A Redis that is down refuses at once, whatever stands here."""
+some of 2 000 were told 503. A Redis that is down refuses at once, whatever stands here."""
 STOP_SECONDS = 1.0
 REDIS_PAUSE_SECONDS = 0.5
 """Between two tries to reach a Redis that is away."""

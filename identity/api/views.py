@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from foundation import clock
+from foundation.api.door import client_address
 from foundation.api.schema import error_responses
 from foundation.api.serializers import StrictSerializer, TextField, read
 from identity import selectors
@@ -82,8 +83,8 @@ class PasswordRequest(StrictSerializer):
 
 
 def address_of(request: Request) -> str:
-    """Who asks, as the front proxy says it; a header of the client proves nothing."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+    """Who asks: the client where the proxies are counted (foundation.api.door), else whoever connects to us."""
+    return client_address(request) or str(request.META.get("REMOTE_ADDR", ""))
 
 
 class LoginView(APIView):
