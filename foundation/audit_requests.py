@@ -153,9 +153,9 @@ def _keys(match: ResolverMatch, request: HttpRequest, model: type[models.Model])
 
 
 def _snapshots(seen: _Seen) -> dict[str, dict[str, Any]]:
-    """Key → fields of each row that exists, secrets hidden."""
+    """Key → fields of each row that exists, secrets hidden. Nothing for pages whose model has no table of its own."""
     model = seen.model
-    if model is None or not seen.keys or getattr(model, "paysys_everywhere", False):
+    if model is None or not seen.keys or not model._meta.managed or getattr(model, "paysys_everywhere", False):
         return {}
     found = {}
     for key in seen.keys:
