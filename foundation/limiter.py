@@ -1,12 +1,12 @@
 """Bounded admission (流量控制): so many at a time, some wait a little, all others are refused at once.
 
-A `Limiter` is the requirements' blocking queue (基于阻塞队列 queue 的 offer): whoever comes takes a slot or waits for one,
+A `Limiter` is the requirements' blocking queue (基于阻塞队列 queue 的 offer): who comes takes a slot or waits for one,
 first come first served, until his patience ends; who leaves hands his slot to the first who waits. Three rules keep
 refusals fast and those admitted fast as well:
 
-* no more than `waiting` wait. Half as many as there are slots wait half a request's time, seldom more;
+* no more than `waiting` wait. A quarter as many as there are slots wait a quarter of a request's time;
 * nobody waits `wait_seconds` or longer;
-* nobody begins to wait while no slot has come free for that long: what hangs would only make him wait in vain.
+* nobody begins to wait when all slots have been taken for that long: what hangs would only make him wait in vain.
 
 Knows neither Django nor Redis. A process has a handful of limiters by name (`named`); what they saw is in `Figures`.
 Source: the first requirements text, 流量控制; design `performance.md`.
@@ -134,14 +134,14 @@ class Limiter:
 
     def __init__(self, *, name: str, size: Size, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
-        self._size = size
+        self.original = self._size = size
         self._clock = clock
         self._lock = threading.Lock()
         self._queue: deque[_Waiter] = deque()
         self._in_use = 0
         self._admitted = self._waited = self._refused = 0
         self._waited_seconds = 0.0
-        self._moved_at = self._left_at = clock()
+        self._moved_at = self._taken_at = clock()
         self._now = _Now(int(self._moved_at), 0)
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._endpoints: dict[str, _Count] = {}
@@ -201,8 +201,7 @@ class Limiter:
         """Gives the slot back, to the first who waits."""
         with self._lock:
             self._tick()
-            ended = self._left_at = self._moved_at
-            held = ended - began
+            held = self._moved_at - began
             self._now.finished += 1
             self._now.held_seconds += held
             count = self._count(endpoint)
@@ -236,16 +235,14 @@ class Limiter:
     # All below is called with the lock held.
 
     def _may_wait(self, came: float) -> bool:
-        is_stuck = came - self._left_at >= self._size.wait_seconds and self._in_use >= self._size.slots
-        return len(self._queue) < self._size.waiting and not (is_stuck and self._is_old(came))
-
-    def _is_old(self, came: float) -> bool:
-        """The slots were taken a while ago: those that were taken just now have not had the time to come free."""
-        return came - self._filled_at >= self._size.wait_seconds
+        """Slots that were all taken long ago are stuck: somebody would have left them by now."""
+        is_stuck = came - self._taken_at >= self._size.wait_seconds
+        return len(self._queue) < self._size.waiting and not is_stuck
 
     def _admit(self, count: _Count) -> None:
         count.admitted += 1
         count.in_use += 1
+        self._taken_at = self._moved_at
         self._admitted += 1
         self._now.most_in_use = max(self._now.most_in_use, self._in_use)
 
@@ -269,11 +266,56 @@ class Limiter:
         return found
 
     def _tick(self) -> None:
-        """Adds the time since the last event to the running second, and closes it when it is over."""
+        """Spreads the time since the last event over the seconds it lasted, and closes those that are over."""
         moment = self._clock()
-        self._now.busy_seconds += (moment - self._moved_at) * self._in_use
-        self._moved_at = moment
-        if int(moment) != self._now.at:
+        while int(moment) > self._now.at:
+            end = self._now.at + 1
+            self._now.busy_seconds += (end - self._moved_at) * self._in_use
             if self._now.busy_seconds or self._now.finished or self._now.refused:
                 self._seconds.append(self._now.closed())
-            self._now = _Now(int(moment), self._in_use)
+            is_idle = self._in_use == 0 or int(moment) - end > SECONDS_KEPT
+            self._moved_at = moment if is_idle else end
+            self._now = _Now(int(self._moved_at), self._in_use)
+        self._now.busy_seconds += (moment - self._moved_at) * self._in_use
+        self._moved_at = moment
+
+
+# --- The limiters of this process ------------------------------------------------------------------------------------
+
+_named: dict[str, Limiter] = {}
+_naming = threading.Lock()
+
+
+def named(name: str, default: Size) -> Limiter:
+    """The process's limiter of that name, made with `default` when it is asked for the first time."""
+    found = _named.get(name)
+    if found is None:
+        with _naming:
+            found = _named.setdefault(name, Limiter(name=name, size=default))
+    return found
+
+
+def all_named() -> dict[str, Limiter]:
+    """Name → limiter of this process."""
+    with _naming:
+        return dict(_named)
+
+
+def limited(name: str, size: Size) -> Callable[[Wrapped], Wrapped]:
+    """Decorator (流控注解): calls of the function, in this process, hold a slot of the limiter `name`. Raises Full.
+
+    Several functions may share a limiter; its size is that of the first, and what staff set in the admin.
+    """
+
+    def decorate(function: Wrapped) -> Wrapped:
+        own = named(name, size)
+        endpoint = function.__qualname__
+
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with own.slot(endpoint):
+                return function(*args, **kwargs)
+
+        return cast(Wrapped, inside)
+
+    return decorate

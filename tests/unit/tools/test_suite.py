@@ -48,7 +48,7 @@ def test_with_two_databases_every_test_file_runs_once_and_none_is_left_out() -> 
     (rest, beside, *_), alone = (*suite.list_parts()[0][0], *suite.list_parts()[0][1]), suite.list_parts()[1]
     left_out = {argument.removeprefix("--ignore=") for argument in rest.arguments if argument.startswith("--ignore=")}
     chosen = {argument for argument in beside.arguments if argument.startswith("tests/")}
-    assert left_out == chosen == {"tests/concurrency", "tests/flows"}
+    assert left_out == chosen == {"tests/browser", "tests/concurrency", "tests/flows"}
     assert "tests" in rest.arguments
     assert all((suite.TESTS.parent / name).is_dir() for name in chosen)
     for part in (rest, beside):
