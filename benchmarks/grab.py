@@ -36,6 +36,8 @@ SHARES = 500
 STAGGER = 8
 """Mixed packets under way at once, in different phases, so that the mix is 1:3 at every moment."""
 SATURATING_CONNECTIONS = 32
+SATURATED_SECONDS = 20.0
+"""Longer than this a saturated case tells nothing new, however long the open loop is."""
 OPEN_CONNECTIONS = 256
 SETTLE_PAUSE_SECONDS = 0.05
 TICK = os.sysconf("SC_CLK_TCK")
@@ -373,7 +375,8 @@ def measure_all(options: Any) -> dict[str, Any]:
 
     world = make_world()
     with running(options.threads) as servers:
-        facts = print_saturated(saturated(servers, world, seconds=options.seconds, rounds=options.rounds))
+        slices = saturated(servers, world, seconds=min(options.seconds, SATURATED_SECONDS), rounds=options.rounds)
+        facts = print_saturated(slices)
         cases = [("winners and losers 1:3", options.rate, SHARES), ("winners only", options.winners_rate, EMPLOYEES)]
         opened = []
         for name, rate, shares in cases:

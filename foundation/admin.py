@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
+from foundation import admin_limits as admin_limits  # registers its pages
 from foundation import clock, notifications
 from foundation.db import roles
 from foundation.models import (

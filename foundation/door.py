@@ -5,29 +5,28 @@ app publishes the set (risk does, from its block list); refused requests are cou
 close the door for a while. Redis may forget all of it: nothing here protects money, the rules behind do.
 
     {door}:blocked         set     callers that are kept out until the app publishes a set without them
-    {door}:strikes:CALLER  integer refused requests; ends STRIKE_SECONDS after the first of them
-    {door}:closed:CALLER   "1"     the door is closed; ends after CLOSED_SECONDS
+    {door}:strikes:CALLER  integer refused requests; ends when the window of the limit "strikes" does
+    {door}:closed:CALLER   "1"     the door is closed; ends after settings.DOOR_CLOSED_SECONDS
 
 Source: the second requirements text, 服务可用性 (黑名单的用户过滤，利用 redis 做计数器).
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from django.conf import settings
 from redis.exceptions import RedisError
 
-from foundation import redis
+from foundation import limiter_settings, redis
+from foundation.limiter_settings import STRIKES
 
 logger = structlog.get_logger("door")
-
-STRIKES_ALLOWED = 30
-"""Refused requests within STRIKE_SECONDS: more than any client of ours causes by mistake in a minute."""
-STRIKE_SECONDS = 60
-CLOSED_SECONDS = 600
 
 _BLOCKED = "{door}:blocked"
 _STRIKES = "{door}:strikes:"
@@ -89,21 +88,29 @@ def admit(callers: Sequence[str]) -> Admission:
 
 
 def strike(caller: str) -> bool:
-    """Counts one refused request; True when that closed the door. Never raises: the refusal itself must go out."""
+    """Counts one refused request; True when that closed the door. Never raises: the refusal itself must go out.
+
+    The limit "strikes" is more than any client of ours causes by mistake in a minute; without one nothing is counted.
+    """
+    window = limiter_settings.window_of(STRIKES)
+    if window is None:
+        return False
+    seconds: int = settings.DOOR_CLOSED_SECONDS
     try:
         is_closed = redis.client().eval(
-            _STRIKE, 2, _STRIKES + caller, _CLOSED + caller, STRIKE_SECONDS, STRIKES_ALLOWED, CLOSED_SECONDS
+            _STRIKE, 2, _STRIKES + caller, _CLOSED + caller, window.seconds, window.requests, seconds
         )
     except RedisError as error:
         logger.warning("strike not counted, Redis is away", error=str(error))
         return False
     if is_closed:
-        logger.warning("door closed", caller=caller, seconds=CLOSED_SECONDS)
+        logger.warning("door closed", caller=caller, seconds=seconds)
     return bool(is_closed)
 
 
 def publish_blocked(callers: Sequence[str]) -> None:
-    """Replaces the whole set at once. Raises redis.RedisError; safe to repeat."""
+    """Replaces the whole set at once; addresses may be written in any form. Raises redis.RedisError; safe to repeat."""
+    callers = [_usual(caller) for caller in callers]
     pipe = redis.client().pipeline(transaction=True)
     pipe.delete(_BLOCKED)
     for start in range(0, len(callers), 1000):
@@ -113,4 +120,14 @@ def publish_blocked(callers: Sequence[str]) -> None:
 
 def reopen(caller: str) -> None:
     """Forgets strikes and opens the door again. Raises redis.RedisError."""
+    caller = _usual(caller)
     redis.client().delete(_STRIKES + caller, _CLOSED + caller)
+
+
+def _usual(caller: str) -> str:
+    """An address in the form in which requests bring it (foundation.api.addresses)."""
+    kind, _, text = caller.partition(":")
+    if kind == "address":
+        with contextlib.suppress(ValueError):  # no address: kept as it is, it meets nobody
+            return f"address:{ipaddress.ip_address(text)}"
+    return caller

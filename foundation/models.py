@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from simple_history.models import HistoricalRecords
+from waffle.models import AbstractUserFlag
 
 from foundation.db.fields import AsciiCharField
 
@@ -246,3 +248,55 @@ class AuditSeal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.first_id}-{self.last_id}"
+
+
+class Limit(models.Model):
+    """What staff have set over the settings' limits (`foundation.limiter_settings`); a deleted row brings them back.
+
+    Of slots (`web`, `staff`, `notices`, a decorated function's): `amount` of them, how many may wait, and how long. Of
+    windows (`caller`, `address`, `strikes`, `endpoint:…`): `amount` requests (0: no limit) within any `seconds`.
+    """
+
+    name = AsciiCharField(_("limit"), max_length=160, primary_key=True)
+    amount = models.PositiveIntegerField(_("slots or requests"))
+    seconds = models.PositiveIntegerField(_("window in seconds"), null=True, blank=True)
+    waiting = models.PositiveIntegerField(_("may wait"), null=True, blank=True)
+    wait_ms = models.PositiveIntegerField(_("wait at most (ms)"), null=True, blank=True)
+    reason = models.CharField(_("reason"), max_length=200)
+    history = HistoricalRecords(
+        verbose_name=_("change of a limit"),
+        verbose_name_plural=_("changes of limits"),
+        custom_model_name="LimitChange",
+        user_db_constraint=False,
+    )
+
+    class Meta:
+        verbose_name = _("limit")
+        verbose_name_plural = _("limits")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Flag(AbstractUserFlag):
+    """A switch that is turned for some before it is turned for all (灰度发布); `foundation.flags` says for whom.
+
+    Of waffle's fields `everyone` and `percent` (of employees) count; the rest belongs to sessions of Django users.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    enterprise_percent = models.PositiveSmallIntegerField(_("share of enterprises (%)"), default=0)
+    enterprises = models.TextField(_("enterprises"), blank=True, default="")
+    employees = models.TextField(_("employees"), blank=True, default="")
+    reason = models.CharField(_("reason"), max_length=200)
+    history = HistoricalRecords(
+        verbose_name=_("change of a flag"),
+        verbose_name_plural=_("changes of flags"),
+        custom_model_name="FlagChange",
+        user_db_constraint=False,
+    )
+
+    class Meta:
+        verbose_name = _("grey release flag")
+        verbose_name_plural = _("grey release flags")
+        constraints = [models.CheckConstraint(condition=models.Q(enterprise_percent__lte=100), name="flag_percent")]

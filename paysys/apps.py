@@ -6,4 +6,9 @@ class PaysysConfig(AppConfig):
     verbose_name = "Payment system"
 
     def ready(self) -> None:
-        from paysys import celery, order_timeline, proofs  # noqa: F401 - Celery application, order pages, proof job
+        from paysys import (
+            celery,  # noqa: F401 - the Celery application
+            grey_release,  # noqa: F401 - tells the flags who is who
+            order_timeline,  # noqa: F401 - order pages
+            proofs,  # noqa: F401 - proof job
+        )

@@ -1,4 +1,4 @@
-"""WSGI entry for granian: the front door of grabs, Django behind it."""
+"""WSGI entry for granian: slots for so many requests at a time, the front door of grabs, Django behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "paysys.settings.production")
 _django = get_wsgi_application()
 
-from redpacket.api.front_door import FrontDoor  # noqa: E402 - needs the apps, which the line above loads
+from foundation.api.limiter import BoundedApplication  # noqa: E402 - needs the apps, which the line above loads
+from redpacket.api.front_door import FrontDoor  # noqa: E402
 
 
 def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -26,4 +27,4 @@ def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     return _django(environ, start_response)
 
 
-application = FrontDoor(_serve)
+application = BoundedApplication(FrontDoor(_serve))

@@ -109,6 +109,7 @@ REQUIREMENTS = (
     Requirement(package="redis-server", programs=("redis-server",)),
     Requirement(package="rabbitmq-server", programs=("rabbitmq-server", "erl")),
     Requirement(package="chromium", programs=("chromium",), beside=("fonts-wqy-zenhei",)),
+    Requirement(package="nginx", programs=("nginx",)),
 )
 # /usr/lib/rabbitmq/bin first: Debian's /usr/sbin/rabbitmq-server is a wrapper that changes to another user.
 SEARCH_PATH = (

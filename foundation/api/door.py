@@ -9,33 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from foundation import door
 from foundation.api import errors
+from foundation.api.addresses import client_address
 from foundation.api.throttles import check
 from foundation.errors import Rejected
+
+__all__ = ["DoorMiddleware", "client_address"]
 
 STRUCK = frozenset({400, 401, 403})
 """Answers that count as strikes: what is malformed, without a log-in or not allowed. Business refusals do not."""
 PREFIX = "/api/"
 """Notices of providers come from few addresses and are many: their door stays open."""
-
-
-def client_address(request: HttpRequest) -> str:
-    """Who asks, as far as it is known; empty when settings.TRUSTED_PROXIES is None.
-
-    With n trusted proxies each has added the address it saw to X-Forwarded-For: the n-th from the end is the client's,
-    what stands before it the client may have written himself. Without any it is the address of the connection.
-    """
-    proxies: int | None = settings.TRUSTED_PROXIES
-    if proxies is None:
-        return ""
-    if proxies == 0:
-        return str(request.META.get("REMOTE_ADDR", ""))
-    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    return seen[-proxies][:45] if len(seen) >= proxies else ""
 
 
 class DoorMiddleware:

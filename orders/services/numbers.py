@@ -10,7 +10,7 @@ import threading
 
 from django.conf import settings
 
-from foundation import clock, nodes
+from foundation import clock, flags, nodes
 from orders.domain import numbers
 from orders.domain.numbers import Prefix
 
@@ -24,9 +24,11 @@ def issue(*, prefix: Prefix, account_id: int, beside: str = "") -> str:
 
     `beside` names another order whose table the new one must share (a refund stands in its original's database, so
     that reserving the refund is one commit): version 1 goes on until the CRC matches, 16 tries on average; version 2
-    takes that table as its gene. Raises foundation.nodes.NoNodeLease (Busy) without a node lease.
+    takes that table as its gene. The version is that of the settings, or 2 for those whom the grey release has reached
+    (foundation.flags): numbers of both stand beside one another for ever. Raises foundation.nodes.NoNodeLease (Busy)
+    without a node lease.
     """
-    version = settings.ORDER_NUMBER_VERSION
+    version = version_for(account_id=account_id)
     gene = account_id % numbers.TABLES
     if version == "2":
         if beside:
@@ -36,6 +38,14 @@ def issue(*, prefix: Prefix, account_id: int, beside: str = "") -> str:
         number = _compose(prefix=prefix, version=version, gene=gene, account_id=account_id)
         if not beside or numbers.table_of(number) == numbers.table_of(beside):
             return number
+
+
+def version_for(*, account_id: int) -> str:
+    """The version of the account's next order number."""
+    if flags.is_active(flags.ORDER_NUMBER_2, employee_id=account_id):
+        return "2"
+    version: str = settings.ORDER_NUMBER_VERSION
+    return version
 
 
 def issue_attempt(*, order_no: str) -> str:

@@ -49,6 +49,8 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
+    "simple_history",
+    "waffle",
 ]
 
 MIDDLEWARE = [
@@ -65,6 +67,7 @@ MIDDLEWARE = [
     "django_otp.middleware.OTPMiddleware",
     "foundation.audit_requests.AuditMiddleware",
     "identity.admin.staff.StaffCodeMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -159,7 +162,15 @@ REDIS_SENTINELS: list[str] = env.list("PAYSYS_REDIS_SENTINELS", default=[])
 """host:port of each Sentinel. With them, they name the master; of REDIS_URL its password and number are used then."""
 REDIS_SENTINEL_MASTER = env.str("PAYSYS_REDIS_SENTINEL_MASTER", default="paysys")
 REDIS_SENTINEL_PASSWORD = env.str("PAYSYS_REDIS_SENTINEL_PASSWORD", default="")
-CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
+CACHES = {
+    "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"},
+    "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+WAFFLE_FLAG_MODEL = "foundation.Flag"
+WAFFLE_CACHE_NAME = "local"
+"""Flags are asked through foundation.flags; the library must not need Redis to save one."""
+WAFFLE_ENABLE_ADMIN_PAGES = False
+"""foundation.admin_limits shows them; the library's samples and switches are not used."""
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
@@ -230,7 +241,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["identity.api.authentication.EmployeeTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["identity.api.permissions.IsEmployee"],
-    "DEFAULT_THROTTLE_CLASSES": ["foundation.api.throttles.DoorThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["foundation.api.throttles.DoorThrottle", "foundation.api.throttles.WindowThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "identity.api.openapi.Schema",
@@ -349,6 +360,32 @@ CSRF_COOKIE_HTTPONLY = True
 APPEND_SLASH = True
 TRUSTED_PROXIES: int | None = env.int("PAYSYS_TRUSTED_PROXIES", default=None)
 """How many proxies of ours add to X-Forwarded-For; 0: clients connect directly. Unset: no address is judged."""
+TRUSTED_PROXY_NETWORKS: list[str] = env.list(
+    "PAYSYS_TRUSTED_PROXY_NETWORKS",
+    default=["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+)
+"""Where those proxies are. X-Forwarded-For from anybody else is ignored."""
+
+# --- Limits (docs/LIMITS.md); staff set them in the admin over what stands here --------------------------------------
+
+LIMITER_SLOTS: dict[str, int] = {
+    "web": env.int("PAYSYS_LIMITER_SLOTS", default=200),
+    "staff": env.int("PAYSYS_LIMITER_STAFF_SLOTS", default=20),
+    "notices": env.int("PAYSYS_LIMITER_NOTICE_SLOTS", default=40),
+}
+"""Requests that one web process works on at a time: of clients, of staff in the admin, notices of providers."""
+LIMITER_WAITING: int | None = env.int("PAYSYS_LIMITER_WAITING", default=None)
+"""How many requests may wait for a slot; left out, a quarter as many as there are slots."""
+LIMITER_WAIT_SECONDS = env.float("PAYSYS_LIMITER_WAIT_SECONDS", default=0.5)
+LIMITER_WINDOWS: dict[str, tuple[int, int]] = {
+    "caller": (env.int("PAYSYS_LIMITER_CALLER_PER_MINUTE", default=3000), 60),
+    "address": (env.int("PAYSYS_LIMITER_ADDRESS_PER_MINUTE", default=12_000), 60),
+    "strikes": (env.int("PAYSYS_DOOR_STRIKES_PER_MINUTE", default=30), 60),
+}
+"""(requests, seconds) of one employee or business backend, of one address, refused ones before the door closes."""
+DOOR_CLOSED_SECONDS = env.int("PAYSYS_DOOR_CLOSED_SECONDS", default=600)
+LIMITER_OWN_LIMITS = frozenset({"api/v1/redpackets/<str:packet_id>/grab"})
+"""Routes that count their callers themselves (in the grab's own script)."""
 
 _shared_processors: list[Any] = [
     structlog.contextvars.merge_contextvars,

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from paysys.settings.base import *  # noqa: F403
-from paysys.settings.base import BASE_DIR, DATABASES, INSTALLED_APPS, env
+from paysys.settings.base import BASE_DIR, DATABASES, INSTALLED_APPS, LIMITER_WINDOWS, env
 
 ENVIRONMENT = "test"
 INSTALLED_APPS = [*INSTALLED_APPS, "django_linear_migrations"]
@@ -30,3 +30,6 @@ if any("sqlite" in config["ENGINE"] for config in DATABASES.values()):
     raise ImproperlyConfigured("The tests need MariaDB: run `make test`, or set DATABASE_URL and the others.")
 for _config in DATABASES.values():
     _config["TEST"] = {**_config.get("TEST", {}), "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_520_ci"}
+
+LIMITER_WINDOWS = {**LIMITER_WINDOWS, "caller": (0, 60), "address": (0, 60)}
+"""Load generators ask as a few employees, from one address."""

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from foundation import clock, outbox
-from foundation.models import OutboxEvent, StaffNotice
+from foundation.models import Flag, Limit, OutboxEvent, StaffNotice
 from funds import selectors as funds
 from funds.models import Account, Adjustment, Journal
 from gateway.models import ChannelSetting, ClientGrade, Credential
@@ -18,8 +18,8 @@ from tests import worlds
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 MONEY = ("orders", "funds", "redpacket", "gateway", "foundation")
-CONFIGURED = [ChannelSetting, ClientGrade, Credential]
-"""Settings of the gateway: staff with the permission add and change them; they hold no money."""
+CONFIGURED = [ChannelSetting, ClientGrade, Credential, Flag, Limit]
+"""Settings: staff with the permission add and change them; they hold no money."""
 READ_ONLY = [model for model in admin.site._registry if model._meta.app_label in MONEY and model not in CONFIGURED]
 PROPOSED = [Adjustment]
 """What can be added in the admin: a proposal moves nothing, another person must approve it."""
