@@ -253,3 +253,32 @@ class FlagAdmin(SimpleHistoryAdmin):
     def delete_model(self, request: HttpRequest, obj: Flag) -> None:
         super().delete_model(request, obj)
         flags.forget()
+
+
+class ChangeAdmin(admin.ModelAdmin):
+    """All changes of one kind by time, deleted rows too; nobody edits them."""
+
+    list_filter = ("history_type", "name")
+    search_fields = ("name", "reason")
+    ordering = ("-history_date",)
+    actions = None
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Limit.history.model)
+class LimitChangeAdmin(ChangeAdmin):
+    list_display = ("history_date", "history_user", "history_type", "name", "amount", "seconds", "reason")
+
+
+@admin.register(Flag.history.model)
+class FlagChangeAdmin(ChangeAdmin):
+    list_display = ("history_date", "history_user", "history_type", "name", "everyone", "enterprises", "reason")

@@ -28,9 +28,9 @@ from foundation.limiter_settings import STRIKES
 
 logger = structlog.get_logger("door")
 
-_BLOCKED = "{door}:blocked"
+BLOCKED_KEY = "{door}:blocked"
 _STRIKES = "{door}:strikes:"
-_CLOSED = "{door}:closed:"
+CLOSED_PREFIX = "{door}:closed:"
 
 _ADMIT = """
 for index, caller in ipairs(ARGV) do
@@ -50,6 +50,14 @@ if strikes > tonumber(ARGV[2]) then
 end
 return 0
 """
+
+
+IS_SHUT_LUA = """
+local function is_shut(blocked, caller)
+    return redis.call('SISMEMBER', blocked, caller) == 1 or redis.call('EXISTS', '{door}:closed:' .. caller) == 1
+end
+"""
+"""For scripts that must not serve whom the door keeps out: `is_shut(BLOCKED_KEY, caller)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +83,7 @@ def admit(callers: Sequence[str]) -> Admission:
     """
     try:
         answer: Any = redis.client().eval(
-            _ADMIT, 1 + len(callers), _BLOCKED, *(_CLOSED + caller for caller in callers), *callers
+            _ADMIT, 1 + len(callers), BLOCKED_KEY, *(CLOSED_PREFIX + caller for caller in callers), *callers
         )
     except RedisError as error:
         logger.warning("door stands open, Redis is away", error=str(error))
@@ -98,7 +106,7 @@ def strike(caller: str) -> bool:
     seconds: int = settings.DOOR_CLOSED_SECONDS
     try:
         is_closed = redis.client().eval(
-            _STRIKE, 2, _STRIKES + caller, _CLOSED + caller, window.seconds, window.requests, seconds
+            _STRIKE, 2, _STRIKES + caller, CLOSED_PREFIX + caller, window.seconds, window.requests, seconds
         )
     except RedisError as error:
         logger.warning("strike not counted, Redis is away", error=str(error))
@@ -112,16 +120,16 @@ def publish_blocked(callers: Sequence[str]) -> None:
     """Replaces the whole set at once; addresses may be written in any form. Raises redis.RedisError; safe to repeat."""
     callers = [_usual(caller) for caller in callers]
     pipe = redis.client().pipeline(transaction=True)
-    pipe.delete(_BLOCKED)
+    pipe.delete(BLOCKED_KEY)
     for start in range(0, len(callers), 1000):
-        pipe.sadd(_BLOCKED, *callers[start : start + 1000])
+        pipe.sadd(BLOCKED_KEY, *callers[start : start + 1000])
     pipe.execute()
 
 
 def reopen(caller: str) -> None:
     """Forgets strikes and opens the door again. Raises redis.RedisError."""
     caller = _usual(caller)
-    redis.client().delete(_STRIKES + caller, _CLOSED + caller)
+    redis.client().delete(_STRIKES + caller, CLOSED_PREFIX + caller)
 
 
 def _usual(caller: str) -> str:

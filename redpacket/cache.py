@@ -39,7 +39,7 @@ from redis.exceptions import ConnectionError as ConnectionFailed
 from redis.exceptions import NoScriptError, ReadOnlyError
 from redis.exceptions import TimeoutError as TimedOut
 
-from foundation import redis
+from foundation import door, redis
 from identity import validator_lua
 from identity.services import login
 
@@ -61,6 +61,7 @@ class Code(StrEnum):
     FOREIGN = "FOREIGN"  # another enterprise's packet: he must not learn that it exists
     MISSING = "MISSING"  # Redis does not know the packet
     UNKNOWN = "UNKNOWN"  # Redis does not know the session: the database says whose token it is
+    SHUT = "SHUT"  # the door keeps the employee or his address out (foundation.door)
     LIMITED = "LIMITED"  # too many calls of the employee, or on the packet
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 - the validator's verdict
     SEQUENCE_USED = "SEQUENCE_USED"  # the validator's verdict
@@ -148,14 +149,17 @@ class Contents:
     members: Iterable[int]
 
 
-# KEYS meta list taken pending members, rate of the packet, session, validator token
+# KEYS meta list taken pending members, rate of the packet, session, validator token, the door's blocked callers
 # ARGV employee ("" = whose session it is), enterprise, sequence ("" = no validator token is asked for), microseconds of
-#      one call and calls at once: of the employee, of the packet (0 = not limited), fingerprint of the request
+#      one call and calls at once: of the employee, of the packet (0 = not limited), fingerprint of the request,
+#      address ("" = not known)
 # The answer begins with code, employee, enterprise. Limits come before everything that costs or moves anything; a call
 # that is refused for them pays nothing, so who hammers gets exactly his rate.
 _ADMIT = (
     validator_lua.CONSUME_LUA
+    + door.IS_SHUT_LUA
     + """
+if ARGV[9] ~= '' and is_shut(KEYS[9], 'address:' .. ARGV[9]) then return {'SHUT', '0', '0'} end
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now_us / 1000)
@@ -167,6 +171,7 @@ if employee == '' then
   employee, enterprise, ends_ms = string.match(known, '^(%d+):(%d+):(%d+)$')
   if not employee or now_ms >= tonumber(ends_ms) then return {'UNKNOWN', '0', '0'} end
 end
+if is_shut(KEYS[9], 'employee:' .. employee) then return {'SHUT', employee, enterprise} end
 local function wait_us(key, interval, burst)
   local paid_until = tonumber(redis.call('GET', key) or 0)
   if paid_until < now_us then paid_until = now_us end
@@ -356,22 +361,25 @@ def admit(
     session: str = "",
     presented: PresentedToken | None = None,
     rates: Rates = NO_LIMITS,
+    address: str = "",
 ) -> Admission:
     """Asks for a share: one script, one round trip.
 
     The same employee gets the same share again: as TAKEN until `confirm`, then as ALREADY, also after the expiry. Who
     asks is given by his ids, or by `session`, the digest of his access token. `presented` is his validator token, whose
-    number is consumed here (the same request again passes); None asks for none.
+    number is consumed here (the same request again passes); None asks for none. Whom the door keeps out, by himself or
+    by the network `address` he asks from, is told SHUT before anything of his is looked at.
     """
     keys = (
         *keys_of(packet_id),
         _key(packet_id, "rate"),
         login.session_key(digest=session),
         presented.key if presented else "",
+        door.BLOCKED_KEY,
     )
     who = ("", "") if session else (employee_id, enterprise_id)
     proof = (presented.sequence, presented.fingerprint) if presented else ("", "")
-    answer = _call([(_admit, keys, (*who, proof[0], *rates.arguments(), proof[1]))])[0]
+    answer = _call([(_admit, keys, (*who, proof[0], *rates.arguments(), proof[1], address))])[0]
     code = Code(answer[0])
     return Admission(
         code=code,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -14,6 +16,11 @@ NEIGHBOURS_BITS = 64
 
 
 def client_address(request: HttpRequest) -> str:
+    """As `address_of`."""
+    return address_of(request.META)
+
+
+def address_of(environ: Mapping[str, Any]) -> str:
     """Who asks, as far as it is known; empty when settings.TRUSTED_PROXIES is None, and for what is no address.
 
     With n trusted proxies each has added the address it saw to X-Forwarded-For: the n-th from the end is the client's,
@@ -24,10 +31,10 @@ def client_address(request: HttpRequest) -> str:
     proxies: int | None = settings.TRUSTED_PROXIES
     if proxies is None:
         return ""
-    peer = str(request.META.get("REMOTE_ADDR", ""))
+    peer = str(environ.get("REMOTE_ADDR", ""))
     if proxies == 0 or (peer and not _is_proxy(peer, tuple(settings.TRUSTED_PROXY_NETWORKS))):
         return _plain(peer)
-    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    seen = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     return _plain(seen[-proxies]) if len(seen) >= proxies else ""
 
 

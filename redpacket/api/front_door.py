@@ -31,8 +31,10 @@ from django.utils.translation import get_language_from_request
 from prometheus_client import Counter, Histogram
 from redis.exceptions import RedisError
 
-from foundation import clock
+from foundation import clock, door
 from foundation.api import errors
+from foundation.api.addresses import address_of
+from foundation.api.door import STRUCK
 from foundation.errors import Broken, PaysysError
 from foundation.middleware import HEADER
 from identity.api.authentication import bearer_token
@@ -107,17 +109,21 @@ class FrontDoor:
         self._check_connections()
         language = _language(environ.get("HTTP_ACCEPT_LANGUAGE", ""))
         extra: dict[str, str] = {}
+        address = address_of(environ)
         try:
             result = grab.grab_with_access_token(
                 packet_id=packet_id,
                 access_token=access_token(environ),
                 presented=presented(environ, path),
                 now=clock.now(),
+                address=address,
             )
         except PaysysError as error:
-            if isinstance(error, Broken):  # reported and answered by Django
+            if isinstance(error, Broken | grab.KeptOut):  # reported, explained and answered by Django
                 return None
             status, name = error.http_status, error.code
+            if address and status in STRUCK:
+                door.strike(f"address:{address}")
             content: dict[str, Any] = {
                 "error": {
                     "code": error.code,

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from foundation import clock
@@ -261,6 +262,10 @@ class GrabView(APIView):
         """A POST looks itself; the validator token is consumed by the script of the grab."""
         return [] if self.request.method == "POST" else [IsEmployee()]
 
+    def get_throttles(self) -> list[BaseThrottle]:
+        """A POST's employee is judged by the script of the grab, which knows him without the database."""
+        return [] if self.request.method == "POST" else super().get_throttles()
+
     def perform_authentication(self, request: Request) -> None:
         if request.method != "POST":
             super().perform_authentication(request)
@@ -275,7 +280,7 @@ class GrabView(APIView):
         return Response(dataclasses.asdict(result))
 
     def _by_session(self, request: Request, packet_id: str) -> grab.GrabResult | None:
-        """As the front door; None for requests that it does not take, and when Redis is away."""
+        """As the front door; None for requests that it does not take, and when Redis is away or the door is shut."""
         if not rules.is_packet_id(packet_id) or not front_door.has_no_body(request.META):
             return None
         try:
@@ -285,13 +290,15 @@ class GrabView(APIView):
                 presented=front_door.presented(request.META, request.path),
                 now=clock.now(),
             )
-        except (front_door.Unusual, RedisError):
+        except (front_door.Unusual, grab.KeptOut, RedisError):
             return None
 
     def _by_employee(self, request: Request, packet_id: str) -> grab.GrabResult:
         """The caller by the database; works without Redis."""
         if not IsEmployee().has_permission(request, self):
             self.permission_denied(request)
+        for throttle in super().get_throttles():
+            throttle.allow_request(request, self)  # those of ours raise what they refuse with
         return grab.grab(
             packet_id=packet_id, employee=_person(request), now=clock.now(), presented=presented_token(request)
         )

@@ -79,6 +79,10 @@ class _Candidate:
     now: dt.datetime
 
 
+class KeptOut(PermissionDenied):
+    """The door (foundation.door) is shut for the employee or his address; who answers him says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Caller:
     """Who asks: a person, or the holder of an access token whom Redis may know."""
@@ -86,6 +90,7 @@ class _Caller:
     person: Person | None = None
     access_token: str = ""
     presented: PresentedToken | None = None
+    address: str = ""
 
 
 _database_paths = threading.BoundedSemaphore(DATABASE_PATHS)
@@ -112,15 +117,22 @@ def grab(*, packet_id: str, employee: Person, now: dt.datetime, presented: Prese
 
 
 def grab_with_access_token(
-    *, packet_id: str, access_token: str, now: dt.datetime, presented: PresentedToken | None = None
+    *,
+    packet_id: str,
+    access_token: str,
+    now: dt.datetime,
+    presented: PresentedToken | None = None,
+    address: str = "",
 ) -> GrabResult:
     """As `grab`, for whoever holds the access token; without a database query when the grab is refused or repeated.
 
     Redis remembers the holder of a token for settings.REDPACKET_SESSION_SECONDS, and is told when it is revoked or the
     account is closed. A winner's token is looked up in the database in any case before his claim, whatever Redis was
-    told. Raises NotAuthenticated, and redis.RedisError when Redis is away (nobody is authenticated then: use `grab`).
+    told. `address` is the network address it is asked from, where that is known. Raises KeptOut, NotAuthenticated, and
+    redis.RedisError when Redis is away (nobody is authenticated then: use `grab`).
     """
-    result = _through_redis(packet_id, _Caller(access_token=access_token, presented=presented), now)
+    caller = _Caller(access_token=access_token, presented=presented, address=address)
+    result = _through_redis(packet_id, caller, now)
     if result is not None:
         return result
     employee = login.authenticate_token(token=access_token, now=now)
@@ -143,6 +155,7 @@ def _through_redis(packet_id: str, caller: _Caller, now: dt.datetime) -> GrabRes
             session="" if person else session,
             presented=caller.presented,
             rates=rates,
+            address=caller.address,
         )
         if admission.code is Code.UNKNOWN:
             person = _authenticate(caller.access_token, now)
@@ -313,6 +326,8 @@ def _answer(result: str, ticket: Ticket) -> GrabResult:
 
 def _refuse(admission: Admission) -> NoReturn:
     match admission.code:
+        case Code.SHUT:
+            raise KeptOut()
         case Code.LIMITED:
             raise RateLimited({"retry_after_seconds": admission.wait_seconds})
         case Code.TOKEN_INVALID:

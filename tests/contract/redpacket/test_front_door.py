@@ -16,7 +16,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connections
 from django.test.utils import CaptureQueriesContext
 
-from foundation import clock, ids, redis
+from foundation import clock, door, ids, redis
 from foundation.db import roles
 from identity.models import AccessToken, Employee
 from identity.services import login
@@ -239,6 +239,45 @@ def test_both_limit_an_employee_who_hammers(settings: Any) -> None:
     assert [answer.status for answer in answers[0]] == ["404 Not Found"] * 2 + ["429 Too Many Requests"] * 2
     assert answers[0][3].headers["Retry-After"] == "1"
     assert json.loads(answers[0][3].body)["error"]["details"] == {"retry_after_seconds": 1}
+
+
+@pytest.mark.parametrize("by", ["block list", "strikes", "blocked address"])
+def test_both_turn_away_whom_the_door_keeps_out_and_he_wins_nothing(by: str, settings: Any) -> None:
+    settings.TRUSTED_PROXIES = 0
+    world = make()
+    packet = send_lucky(world.people, total_fen=500, count=1).packet
+    front, django = FrontDoor(WSGIHandler()), WSGIHandler()
+    number = world.people.members[1].employee_id
+    address = f"198.51.{number % 256}.{number // 256 % 256}"
+    call = Call(world.tokens[1], packet.pk, {"Accept-Language": "en"}, {"REMOTE_ADDR": address})
+    if by == "strikes":
+        settings.LIMITER_WINDOWS = {**settings.LIMITER_WINDOWS, "strikes": (2, 60)}
+        for _ in range(3):
+            door.strike(f"employee:{number}")
+        expected, code = "429 Too Many Requests", "rate_limited"
+    else:
+        door.publish_blocked([f"employee:{number}" if by == "block list" else f"address:{address}"])
+        expected, code = "403 Forbidden", "caller_blocked"
+    try:
+        answers = [send(application, call) for application in (front, django)]
+        assert [(answer.status, code_of(answer)) for answer in answers] == [(expected, code)] * 2
+        assert claims(packet) == {}
+    finally:
+        door.publish_blocked([])
+        door.reopen(f"employee:{number}")
+        door.reopen(f"address:{address}")
+    assert code_of(send(front, call)) == "grabbed"
+
+
+def test_wrong_log_ins_at_the_front_door_are_strikes_of_the_address(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = 0
+    settings.LIMITER_WINDOWS = {**settings.LIMITER_WINDOWS, "strikes": (3, 60)}
+    address = f"203.0.{clock.epoch_ms() % 256}.{clock.epoch_ms() // 256 % 256}"
+    call = Call("nobody's", "0" * 32, environ={"REMOTE_ADDR": address})
+    front = FrontDoor(WSGIHandler())
+    statuses = [send(front, call).status[:3] for _ in range(6)]
+    door.reopen(f"address:{address}")
+    assert statuses == ["401"] * 4 + ["429"] * 2
 
 
 def test_both_send_what_production_adds_over_https(settings: Any) -> None:
