@@ -39,6 +39,8 @@ SATURATING_CONNECTIONS = 32
 SATURATED_SECONDS = 20.0
 """Longer than this a saturated case tells nothing new, however long the open loop is."""
 OPEN_CONNECTIONS = 256
+INSTANT = 1e6
+"""Requests a second: more than any machine sends, so that all are due at once."""
 SETTLE_PAUSE_SECONDS = 0.05
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -146,14 +148,14 @@ class World:
     tokens: list[str]
 
 
-def make_world() -> World:
+def make_world(employees: int = EMPLOYEES) -> World:
     from foundation import clock
     from identity.models import AccessToken
     from identity.services import login
     from payments.domain.people import Person
     from tests import worlds
 
-    made = worlds.make_world(EMPLOYEES)
+    made = worlds.make_world(employees)
     now = clock.now()
     tokens = [f"bench-{made.enterprise.pk}-{employee.pk}" for employee in made.employees]
     AccessToken.objects.bulk_create(
@@ -319,6 +321,30 @@ def open_loop(
     return result, settle_lags(servers, ids)
 
 
+def rush(servers: Servers, *, shares: int) -> tuple[Result, dict[str, float]]:
+    """One packet, twice as many employees as shares, all of them in the same instant; result and settlement's lag.
+
+    Times count from the beginning of the rush. Every share must have exactly one owner, the packet's sum be exact.
+    """
+    from django.db.models import Count, Sum
+
+    from redpacket.models import Share
+
+    world = make_world(2 * shares)
+    packet_id = send_packet(world, count=shares)
+    requests = grabs(packet_id, random.Random(2).sample(world.tokens, len(world.tokens)))
+    result = load(servers, f"{shares:,} shares, {2 * shares:,} employees", requests, rate=INSTANT, seconds=0)
+    wait_until_settled([packet_id])
+    taken = Share.objects.filter(packet_id=packet_id, receiver_id__isnull=False)
+    owned = taken.aggregate(people=Count("receiver_id", distinct=True), fen=Sum("amount_fen"))
+    if result.counts != {"grabbed": shares, "redpacket_empty": shares} or owned != {
+        "people": shares,
+        "fen": shares * 100,
+    }:
+        raise RuntimeError(f"the rush is not exact: {result.counts}, {owned}")
+    return result, settle_lags(servers, [packet_id])
+
+
 def middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
@@ -384,6 +410,11 @@ def measure_all(options: Any) -> dict[str, Any]:
                 result, lag = open_loop(servers, world, name, rate=rate, seconds=options.seconds, shares=shares)
                 print_open(result, lag)
                 opened.append({**asdict(result), "settle_lag": lag})
+        if options.rush:
+            result, lag = rush(servers, shares=options.rush)
+            print_open(result, lag)
+            print(f"  {options.rush / (result.latencies['grabbed']['max'] / 1000):,.0f} winners/s until the last share")
+            opened.append({**asdict(result), "settle_lag": lag})
     assert_books_balance()
     print("\nbooks balance to the fen")
     return {"saturated": facts, "open": opened, "threads": options.threads}
@@ -394,6 +425,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = measure.parser("grab", (__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=float, default=800, help="grabs a second, winners and losers 1:3 (0: leave out)")
     parser.add_argument("--winners-rate", type=float, default=1000, help="grabs a second that all win (0: leave out)")
+    parser.add_argument("--rush", type=int, default=0, help="shares of one packet, twice as many employees at once")
     parser.add_argument("--threads", type=int, default=8, help="blocking threads of each web process")
     parser.add_argument("--settle-into", type=Path, help=measure.argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db import connections, router
 from django.db.models import QuerySet
 from django.db.models.signals import post_save
 from django.dispatch import receiver
@@ -140,8 +141,24 @@ def find_session(*, token: str, now: dt.datetime) -> AccessToken:
 
 
 def list_valid_digests(*, digests: Sequence[str], now: dt.datetime) -> set[str]:
-    """Those among the digests whose tokens would still be let in. One query, for what stays open for long."""
-    return set(_valid(now).filter(digest__in=digests).values_list("digest", flat=True))
+    """Those among the digests whose tokens would still be let in. One literal query: every batch of winners asks it.
+
+    The conditions are those of `_valid`.
+    """
+    if not digests:
+        return set()
+    marks = ", ".join(["%s"] * len(digests))
+    connection = connections[router.db_for_read(AccessToken)]
+    moment = connection.ops.adapt_datetimefield_value(now)
+    with connection.cursor() as cursor:
+        cursor.execute(_VALID_DIGESTS + f"({marks})", [moment, *digests])
+        return {digest for (digest,) in cursor.fetchall()}
+
+
+_VALID_DIGESTS = """
+SELECT token.digest FROM identity_accesstoken token JOIN identity_employee employee ON employee.id = token.employee_id
+WHERE token.expires_at > %s AND token.revoked_at IS NULL AND employee.is_active AND token.digest IN
+"""
 
 
 def _valid(now: dt.datetime) -> QuerySet[AccessToken]:

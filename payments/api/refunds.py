@@ -76,6 +76,9 @@ class RefundView(APIView):
         refund = orders.get_order(order_no=refund_no)
         if not refund_results.is_payment_refund(refund):
             raise NotFound({"order_no": refund_no[:32]})
-        business_payments.get_order(order_no=refund.original_order_no, app=app_of(request))
+        try:
+            business_payments.get_order(order_no=refund.original_order_no, app=app_of(request))
+        except NotFound as error:  # which names the original: a stranger has not asked for that one
+            raise NotFound({"order_no": refund_no[:32]}) from error
         order = checking.refresh_on_read(order_no=refund_no, now=clock.now())
         return Response({"order": OrderSerializer(order).data})
