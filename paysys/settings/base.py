@@ -55,6 +55,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "foundation.http_policy.PolicyMiddleware",
     "foundation.middleware.RequestIdMiddleware",
     "foundation.api.door.DoorMiddleware",
     "django.middleware.security.SecurityMiddleware",

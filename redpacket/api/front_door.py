@@ -31,7 +31,7 @@ from django.utils.translation import get_language_from_request
 from prometheus_client import Counter, Histogram
 from redis.exceptions import RedisError
 
-from foundation import clock, door
+from foundation import clock, door, http_policy
 from foundation.api import errors
 from foundation.api.addresses import address_of
 from foundation.api.door import STRUCK
@@ -278,6 +278,7 @@ def presented(environ: Mapping[str, Any], path: str) -> PresentedToken | None:
 def _fixed_headers(is_secure: bool) -> tuple[tuple[str, str], ...]:
     """What DRF and the middleware add to every answer of the twin, from the settings they read."""
     found = [("Allow", "POST, OPTIONS"), ("Vary", "Accept-Language"), ("X-Frame-Options", settings.X_FRAME_OPTIONS)]
+    found += [(http_policy.CSP, http_policy.NO_PAGE), (http_policy.PERMISSIONS, http_policy.NOTHING)]
     if settings.SECURE_CONTENT_TYPE_NOSNIFF:
         found.append(("X-Content-Type-Options", "nosniff"))
     if settings.SECURE_REFERRER_POLICY:
