@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class PaysysConfig(AppConfig):
@@ -11,4 +12,7 @@ class PaysysConfig(AppConfig):
             grey_release,  # noqa: F401 - tells the flags who is who
             order_timeline,  # noqa: F401 - order pages
             proofs,  # noqa: F401 - proof job
+            roles,
         )
+
+        post_migrate.connect(roles.after_migrate, dispatch_uid="paysys.roles")
