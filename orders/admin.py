@@ -34,6 +34,7 @@ from orders.selectors.staff import ListedOrder, OrderFilter, OrderSlice, Patienc
 KINDS: Mapping[str, Promise] = {
     OrderKind.RECHARGE: _("recharge"),
     OrderKind.PAYMENT: _("payment"),
+    OrderKind.COLLECT: _("collection"),
     OrderKind.TRANSFER: _("transfer"),
     OrderKind.TRANSFER_RECEIPT: _("transfer received"),
     OrderKind.REDPACKET_SEND: _("red packet sent"),

@@ -26,10 +26,11 @@ Row = TypeVar("Row")
 JOURNAL_OF_KIND: dict[OrderKind, tuple[str, ...]] = {
     OrderKind.RECHARGE: ("recharge",),
     OrderKind.PAYMENT: ("recharge",),
+    OrderKind.COLLECT: ("collected",),
     OrderKind.TRANSFER: ("transfer",),
     OrderKind.REDPACKET_SEND: ("recharge", "freeze"),
-    OrderKind.REDPACKET_REFUND: ("hold_release", "refund_done"),
-    OrderKind.RETURN: ("refund_done",),
+    OrderKind.REDPACKET_REFUND: ("hold_release", "refund_done", "collection_refunded"),
+    OrderKind.RETURN: ("refund_done", "collection_refunded"),
     OrderKind.WITHDRAWAL: ("withdrawal_paid",),
 }
 """Which journal proves a successful order; receipts are proved by their packet's settlement."""
@@ -82,7 +83,7 @@ def _orders_have_journals() -> ProofLine:
 
 def _journals_have_orders(before: dt.datetime | None) -> ProofLine:
     checked, behind = 0, []
-    for kind in ("recharge", "freeze", "transfer"):
+    for kind in ("recharge", "collected", "freeze", "transfer"):
         for batch in _batches(funds.iterate_journals(kind=kind)):
             numbers = [row.reference for row in batch if before is None or row.created_at < before]
             states = orders.get_states(order_nos=numbers)

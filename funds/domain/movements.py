@@ -30,6 +30,8 @@ PAYOUT_FLOAT = "1120"
 PAYOUT_IN_TRANSIT = "2310"
 REFUND_IN_TRANSIT = "2320"
 PAYMENTS_TO_RETURN = "2410"
+MEMO_RECEIVABLE = "9010"
+MEMO_CONTRA = "9020"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,3 +313,43 @@ def prefund_payouts(*, reference: str, channel: str, bank: str, amount_fen: int)
         source_no=reference,
         lines=_lines(amount_fen, _platform(PAYOUT_FLOAT, channel), _platform(BANK, bank)),
     )
+
+
+def collected(*, order_no: str, attempt_no: str, enterprise_id: int, amount_fen: int) -> Entry:
+    """9010 → 9020 of the enterprise, memo only: a payer paid straight into its own account at the provider.
+
+    Keyed by the order, so that an order has one effective success.
+    """
+    return Entry(
+        kind="collected",
+        reference=order_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=_lines(amount_fen, _memo(MEMO_RECEIVABLE, enterprise_id), _memo(MEMO_CONTRA, enterprise_id)),
+    )
+
+
+def collected_to_return(*, order_no: str, attempt_no: str, enterprise_id: int, amount_fen: int) -> Entry:
+    """As `collected`, for what was paid a second time or after the order ended: the merchant has it until returned."""
+    return Entry(
+        kind="collected_to_return",
+        reference=attempt_no,
+        order_no=order_no,
+        source_no=attempt_no,
+        lines=_lines(amount_fen, _memo(MEMO_RECEIVABLE, enterprise_id), _memo(MEMO_CONTRA, enterprise_id)),
+    )
+
+
+def collection_refunded(*, refund_no: str, order_no: str, enterprise_id: int, amount_fen: int) -> Entry:
+    """9020 → 9010 of the enterprise, memo only: its account at the provider gave the money back to the payer."""
+    return Entry(
+        kind="collection_refunded",
+        reference=refund_no,
+        order_no=order_no,
+        source_no=refund_no,
+        lines=_lines(amount_fen, _memo(MEMO_CONTRA, enterprise_id), _memo(MEMO_RECEIVABLE, enterprise_id)),
+    )
+
+
+def _memo(code: str, enterprise_id: int) -> Place:
+    return _platform(code, str(enterprise_id))

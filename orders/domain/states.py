@@ -13,6 +13,7 @@ from enum import StrEnum
 class OrderKind(StrEnum):
     RECHARGE = "RECHARGE"
     PAYMENT = "PAYMENT"
+    COLLECT = "COLLECT"
     TRANSFER = "TRANSFER"
     TRANSFER_RECEIPT = "TRANSFER_RECEIPT"
     REDPACKET_SEND = "REDPACKET_SEND"

@@ -30,7 +30,9 @@ class OrderAlreadyPaid(Rejected):
     message_zh = "订单已支付，不能关闭。"
 
 
-CLOSABLE = frozenset({OrderKind.RECHARGE, OrderKind.PAYMENT, OrderKind.REDPACKET_SEND, OrderKind.TRANSFER})
+CLOSABLE = frozenset(
+    {OrderKind.RECHARGE, OrderKind.PAYMENT, OrderKind.COLLECT, OrderKind.REDPACKET_SEND, OrderKind.TRANSFER}
+)
 """Orders that somebody pays. Attempts of the others are refunds and payouts, which no provider closes."""
 
 
@@ -135,5 +137,5 @@ def _is_booked(order: OrderRecord) -> bool:
     """True when the ledger has the order's money: the commit point was passed, the order is only behind."""
     return any(
         funds.get_journal(kind=kind, reference=order.order_no) is not None
-        for kind in ("recharge", "freeze", "transfer")
+        for kind in ("recharge", "collected", "freeze", "transfer")
     )

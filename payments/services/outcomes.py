@@ -133,13 +133,7 @@ def _book(order: OrderRecord, attempt: AttemptRecord, success: Success, refund_n
                 now=now,
             )
             return True
-    entry = movements.receipt_to_return(
-        order_no=order.order_no,
-        attempt_no=attempt.attempt_no,
-        channel=attempt.channel,
-        amount_fen=attempt.amount_fen,
-    )
-    ledger.post(entry=entry, now=now)
+    ledger.post(entry=_return_entry(order, attempt), now=now)
     outbox.publish(
         using=roles.alias_for("funds"),
         topic=events.RECEIPT_TO_RETURN,
@@ -155,7 +149,35 @@ def _book(order: OrderRecord, attempt: AttemptRecord, success: Success, refund_n
     return False
 
 
+def is_direct(order: OrderRecord) -> bool:
+    """True when the payer's money goes straight to a merchant's own account: our books keep memo lines only."""
+    return order.kind is OrderKind.COLLECT
+
+
+def _return_entry(order: OrderRecord, attempt: AttemptRecord) -> Entry:
+    if is_direct(order):
+        return movements.collected_to_return(
+            order_no=order.order_no,
+            attempt_no=attempt.attempt_no,
+            enterprise_id=order.enterprise_id,
+            amount_fen=attempt.amount_fen,
+        )
+    return movements.receipt_to_return(
+        order_no=order.order_no,
+        attempt_no=attempt.attempt_no,
+        channel=attempt.channel,
+        amount_fen=attempt.amount_fen,
+    )
+
+
 def _payment_entry(order: OrderRecord, attempt: AttemptRecord) -> Entry:
+    if is_direct(order):
+        return movements.collected(
+            order_no=order.order_no,
+            attempt_no=attempt.attempt_no,
+            enterprise_id=order.enterprise_id,
+            amount_fen=attempt.amount_fen,
+        )
     if order.kind is OrderKind.REDPACKET_SEND:
         return movements.recharge_into_hold(
             order_no=order.order_no,

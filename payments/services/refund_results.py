@@ -143,7 +143,17 @@ def _finish(
     opening.in_transaction(order.order_no, work)
 
 
-def _entry(order: OrderRecord, original: OrderRecord, attempt: AttemptRecord, state: OrderState) -> Entry:
+def _entry(order: OrderRecord, original: OrderRecord, attempt: AttemptRecord, state: OrderState) -> Entry | None:
+    """The journal of the refund's end; None where a merchant's own account keeps its money."""
+    if outcomes.is_direct(original):
+        if state is not OrderState.SUCCESS:
+            return None
+        return movements.collection_refunded(
+            refund_no=order.order_no,
+            order_no=original.order_no,
+            enterprise_id=original.enterprise_id,
+            amount_fen=order.amount_fen,
+        )
     if state is OrderState.SUCCESS:
         return movements.refund_done(
             refund_no=order.order_no,
@@ -160,8 +170,9 @@ def _entry(order: OrderRecord, original: OrderRecord, attempt: AttemptRecord, st
     )
 
 
-def _book(order: OrderRecord, state: OrderState, entry: Entry, now: dt.datetime) -> None:
-    ledger.post(entry=entry, now=now)
+def _book(order: OrderRecord, state: OrderState, entry: Entry | None, now: dt.datetime) -> None:
+    if entry is not None:
+        ledger.post(entry=entry, now=now)
     publish_finished(order=order, state=state, now=now)
 
 

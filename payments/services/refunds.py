@@ -32,7 +32,7 @@ from payments.domain.channels import WALLET
 from payments.services import outcomes, refund_queue, refund_results
 from payments.services.addresses import notify_url
 
-REFUNDABLE_KINDS = (OrderKind.RECHARGE, OrderKind.PAYMENT)
+REFUNDABLE_KINDS = (OrderKind.RECHARGE, OrderKind.PAYMENT, OrderKind.COLLECT)
 
 
 class OrderNotRefundable(Rejected):
@@ -147,8 +147,13 @@ def book_refund(*, refund_no: str, now: dt.datetime) -> bool:
     return False
 
 
-def _channel_entry(refund: OrderRecord, original: OrderRecord) -> Entry:
-    """2010 or 2110 of whoever received the payment → 2320 refund in transit."""
+def _channel_entry(refund: OrderRecord, original: OrderRecord) -> Entry | None:
+    """2010 or 2110 of whoever received the payment → 2320 refund in transit.
+
+    None for a merchant's own money: nothing of it is in transit with us, its memo is written when it has gone back.
+    """
+    if outcomes.is_direct(original):
+        return None
     debited = outcomes.payee_account(original)
     credited = platform_account(movements.REFUND_IN_TRANSIT, refund.attempts[-1].channel)
     return Entry(
@@ -198,8 +203,8 @@ def _wallet_payer(original: OrderRecord) -> AccountRef:
     return payers[0]
 
 
-def _book_start(entry: Entry, refund_no: str, now: dt.datetime) -> None:
-    if ledger.post(entry=entry, now=now).created:
+def _book_start(entry: Entry | None, refund_no: str, now: dt.datetime) -> None:
+    if entry is None or ledger.post(entry=entry, now=now).created:
         _publish_requested(refund_no, now)
 
 
@@ -249,12 +254,17 @@ def return_rest(
 
 
 def return_receipt(*, order_no: str, attempt_no: str, refund_no: str, amount_fen: int, now: dt.datetime) -> None:
-    """Sends a second or late payment back through its own channel (2410 → in transit → provider). Safe to repeat."""
+    """Sends a second or late payment back through its own channel (2410 → in transit → provider). Safe to repeat.
+
+    One that a merchant's own account received goes back from there; the books hear of it at its end.
+    """
     original = orders.get_order(order_no=order_no)
     attempt = orders.get_attempt(attempt_no=attempt_no)
-    entry = movements.return_start(
-        refund_no=refund_no, order_no=order_no, amount_fen=amount_fen, channel=attempt.channel
-    )
+    entry = None
+    if not outcomes.is_direct(original):
+        entry = movements.return_start(
+            refund_no=refund_no, order_no=order_no, amount_fen=amount_fen, channel=attempt.channel
+        )
     new = _new(original, refund_no, OrderKind.RETURN, attempt_no, amount_fen)
     _start(original, new, channel=attempt.channel, entry=entry, is_reserved=False, now=now)
 
@@ -350,12 +360,13 @@ def _release(funding: OrderRecord, refund: OrderRecord, now: dt.datetime) -> Non
 
 
 def _start(
-    original: OrderRecord, new: NewOrder, *, channel: str, entry: Entry, is_reserved: bool, now: dt.datetime
+    original: OrderRecord, new: NewOrder, *, channel: str, entry: Entry | None, is_reserved: bool, now: dt.datetime
 ) -> None:
     attempt_no = numbers.issue_attempt(order_no=new.order_no)
 
     def book() -> None:
-        ledger.post(entry=entry, now=now)
+        if entry is not None:
+            ledger.post(entry=entry, now=now)
         _publish_requested(new.order_no, now)
 
     def work() -> None:

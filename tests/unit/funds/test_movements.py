@@ -115,6 +115,20 @@ def test_second_payment_waits_in_2410_and_leaves_it_again() -> None:
     assert (sent.kind, sent.reference, sent.order_no) == ("refund_start", "RT", ORDER)
 
 
+def test_direct_collections_stand_in_memo_accounts_of_their_enterprise_only() -> None:
+    paid = movements.collected(order_no=ORDER, attempt_no=ATTEMPT, enterprise_id=7, amount_fen=9)
+    again = movements.collected_to_return(order_no=ORDER, attempt_no="AT2", enterprise_id=7, amount_fen=9)
+    back = movements.collection_refunded(refund_no="RF", order_no=ORDER, enterprise_id=7, amount_fen=4)
+    received = [("9010", "7", "AVAILABLE", -9, "PLATFORM"), ("9020", "7", "AVAILABLE", 9, "PLATFORM")]
+    assert lines(paid) == lines(again) == received
+    assert lines(back) == [("9020", "7", "AVAILABLE", -4, "PLATFORM"), ("9010", "7", "AVAILABLE", 4, "PLATFORM")]
+    assert [(entry.kind, entry.reference, entry.source_no, entry.order_no) for entry in (paid, again, back)] == [
+        ("collected", ORDER, ATTEMPT, ORDER),
+        ("collected_to_return", "AT2", "AT2", ORDER),
+        ("collection_refunded", "RF", "RF", ORDER),
+    ]
+
+
 def line(
     account: object, amount_fen: object, bucket: Bucket = Bucket.AVAILABLE, category: Category = Category.CONSUMPTION
 ) -> Line:
@@ -233,6 +247,12 @@ def test_every_movement_is_balanced_and_moves_its_amount(amount_fen: int) -> Non
         movements.refund_done(**refund),
         movements.refund_failed(**refund, owner=A),
     ]
+    direct = {**numbers, "enterprise_id": 7}
+    entries += [
+        movements.collected(**direct, attempt_no=ATTEMPT),
+        movements.collected_to_return(**direct, attempt_no=ATTEMPT),
+        movements.collection_refunded(**direct, refund_no="RF"),
+    ]
     for entry in entries:
         assert sum(row.amount_fen for row in entry.lines) == 0
         assert entry.total_fen == amount_fen
@@ -255,6 +275,9 @@ def test_no_movement_of_nothing_or_backwards(amount_fen: object) -> None:
         lambda: movements.return_start(**refund),
         lambda: movements.refund_done(**refund),
         lambda: movements.refund_failed(**refund, owner=A),
+        lambda: movements.collected(**numbers, attempt_no=ATTEMPT, enterprise_id=7),
+        lambda: movements.collected_to_return(**numbers, attempt_no=ATTEMPT, enterprise_id=7),
+        lambda: movements.collection_refunded(**numbers, refund_no="RF", enterprise_id=7),
         lambda: movements.settle_shares(
             reference="p:1",
             order_no=ORDER,
