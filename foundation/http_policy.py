@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.middleware.security import SecurityMiddleware
 
 CSP = "Content-Security-Policy"
 PERMISSIONS = "Permissions-Policy"
@@ -37,9 +39,12 @@ class PolicyMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self._security = SecurityMiddleware(get_response)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         response.headers.setdefault(CSP, policy_for(request.path))
         response.headers.setdefault(PERMISSIONS, NOTHING)
+        response.headers.setdefault("X-Frame-Options", settings.X_FRAME_OPTIONS)
+        self._security.process_response(request, response)  # adds what is missing, changes nothing
         return response

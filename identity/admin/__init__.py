@@ -1,6 +1,7 @@
 """Identity in the admin: the directory, and one-time codes of staff."""
 
 from identity.admin.directory import AccessTokenAdmin, EmployeeAdmin, EnterpriseAdmin, GroupAdmin, ShortMessageAdmin
+from identity.admin.sessions import RoleMiddleware
 from identity.admin.staff import AuthenticatorAdmin, StaffProfileAdmin
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "EmployeeAdmin",
     "EnterpriseAdmin",
     "GroupAdmin",
+    "RoleMiddleware",
     "ShortMessageAdmin",
     "StaffProfileAdmin",
 ]

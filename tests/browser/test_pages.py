@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.contrib import admin
 from django.urls import reverse
 
+from tests import worlds
 from tests.browser.conftest import Desks
 from tests.browser.test_withdrawal_life import Member
+from tests.system import System
 
 SHOWN = ("foundation_limit", "orders_orderindex", "withdrawals_withdrawal")
 
@@ -31,3 +35,32 @@ def test_the_page_of_the_api_works_under_its_policy(desks: Desks) -> None:
     page.click("#operations-auth-auth_login .opblock-summary-control, .opblock-summary-control >> nth=0")
     page.wait_for_selector(".opblock.is-open")
     desk.shoot("docs")
+
+
+def test_the_page_of_an_article_works_under_its_policy(system: System, desks: Desks) -> None:
+    """Its script logs in, shows the article and counts the seconds; nothing of it is inline."""
+    sender, reader = worlds.make_world(2).employees
+    worlds.give_money(sender, 1_000)
+    article = {"url": "https://example.com/news/1", "reading_seconds": 3}
+    body = {
+        "kind": "normal",
+        "total_fen": 500,
+        "count": 1,
+        "receiver": reader.code,
+        "pay": "wallet",
+        "article": article,
+    }
+    sent = system.api(worlds.token_of(sender), "POST", "redpackets", body, key=uuid.uuid4().hex)
+    assert sent.status_code == 201, sent.text
+    desk = desks.of("reader")
+    page = desk.open(f"/api/v1/redpackets/{sent.json()['redpacket']['id']}/article")
+    for name, value in (
+        ("enterprise", reader.enterprise.code),
+        ("employee", reader.code),
+        ("password", worlds.PASSWORD),
+    ):
+        page.fill(f"[name={name}]", value)
+    page.click("[type=submit]")
+    page.wait_for_selector("#ready:visible", timeout=20_000)
+    assert page.get_attribute("#link", "href") == article["url"]
+    desk.shoot("article")

@@ -83,3 +83,8 @@ def lines(stream: Iterable[bytes], *, encoding: str) -> Iterator[tuple[int, str 
             text = None
         if text is None or text.strip():
             yield line_no, text, kept
+
+
+def unread_line(raw: bytes, *, code: str) -> str:
+    """Why `lines` gave no text for these bytes: `code` for another encoding."""
+    return "line_too_long" if len(raw) >= MAX_LINE_BYTES else code

@@ -32,7 +32,7 @@ from withdrawals import selectors as withdrawals
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
-INSIDE = {"url", "title", "reading_seconds"}
+INSIDE = {"url", "reading_seconds"}
 """Fields inside of other fields (the article of a packet) that name nothing of anybody's."""
 OUTSIDE_THE_SCHEMA = {"api/v1/redpackets/<str:packet_id>/article", "^api/(?P<rest>.*)$"}
 """Routes with a parameter that are no operation: a page that is the same for every packet; unknown addresses."""
@@ -194,11 +194,13 @@ def test_a_colleague_and_the_backend_beside_find_nothing(sides: tuple[Side, Side
                 expected = NOT_FOR_YOU.get(operation.label, 404)
                 assert answer.status_code == expected, f"{operation.label} {path}: {answer.content!r}"
                 tried += 1
-    for field, thing in (("bank_card_id", "card"), ("group", "group")):
-        label = {"bank_card_id": "POST /api/v1/withdrawals", "group": "POST /api/v1/redpackets"}[field]
+    for label, field, thing, expected in (
+        ("POST /api/v1/withdrawals", "bank_card_id", "card", 404),
+        ("POST /api/v1/redpackets", "group", "group", 403),  # it is his enterprise's, he is no member
+    ):
         rest = OWN_BODIES.get(label) or OWN_BODIES[f"{label} {field}"]
         answer = send(mine, "POST", label.partition(" ")[2], {**rest, field: theirs.things[thing]}, False)
-        assert answer.status_code == 404, answer.content
+        assert answer.status_code == expected, answer.content
     order_no = theirs.things["payment"]
     answer = send(mine, "POST", "/api/v1/refunds", {"order_no": order_no, "amount_fen": 1, "reason": "x"}, True)
     assert answer.status_code == 404, answer.content

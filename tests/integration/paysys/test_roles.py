@@ -58,9 +58,9 @@ def document() -> str:
     lines = [
         "# Who may do what",
         "",
-        "Written by `paysys/roles.py`, compared by `tests/integration/paysys/test_roles.py`: edit that table, run the",
-        "test, and take what it leaves in `.local/PERMISSIONS.md`. A role is a group in the admin. A superuser may open",
-        "every page; the database still refuses him a decision about his own proposal.",
+        "Written by `paysys/roles.py`, compared by `tests/integration/paysys/test_roles.py`: edit that table, run",
+        "the test, and take what it leaves in `.local/PERMISSIONS.md`. A role is a group in the admin. A superuser may",
+        "open every page; the database still refuses him a decision about his own proposal.",
         "",
         "`change` is the page of one row: where nobody may change anything it only shows. Pages that answer a deed",
         "(approve, reject, replay) are listed by their own names.",
