@@ -20,9 +20,8 @@ from foundation.db import roles
 
 MONEY = ("orders", "funds", "payments", "withdrawals", "redpacket", "collect")
 SYSTEM = ("foundation", "gateway", "django_celery_beat")
-PEOPLE = ("identity",)
-RISK = ("risk",)
-EVERYTHING = (*MONEY, *SYSTEM, *PEOPLE, *RISK, "auth", "otp_totp")
+BUSINESS = (*MONEY, "identity", "risk")
+EVERYTHING = (*BUSINESS, *SYSTEM, "auth", "otp_totp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ ROLES = (
     Role(
         name="maker",
         meaning="Prepares: proposes adjustments and payout numbers, assigns withdrawals, verifies receiving accounts.",
-        views=(*MONEY, *PEOPLE),
+        views=BUSINESS,
         may=(
             "funds.propose_adjustment",
             "withdrawals.assign_withdrawal",
@@ -53,16 +52,24 @@ ROLES = (
     ),
     Role(
         name="checker",
-        meaning="Decides what makers and customers ask for: withdrawals, receiving accounts.",
-        views=(*MONEY, *PEOPLE, *RISK),
-        may=("withdrawals.approve_withdrawal", "collect.approve_binding"),
+        meaning="Decides what others ask for: withdrawals, adjustments, payout numbers, receiving accounts.",
+        views=BUSINESS,
+        may=(
+            "withdrawals.approve_withdrawal",
+            "withdrawals.assign_withdrawal",
+            "withdrawals.approve_reissue",
+            "funds.approve_adjustment",
+            "collect.approve_binding",
+        ),
     ),
     Role(
         name="finance manager",
-        meaning="Decides what moves money by hand, sets payout policies, and approves risk rules.",
-        views=(*MONEY, *PEOPLE, *RISK),
+        meaning="Decides like a checker, sets payout policies, approves risk rules, may read closed personal data.",
+        views=BUSINESS,
         may=(
             "funds.approve_adjustment",
+            "withdrawals.approve_withdrawal",
+            "withdrawals.assign_withdrawal",
             "withdrawals.approve_reissue",
             "withdrawals.operate_payouts",
             "withdrawals.change_payoutpolicy",
@@ -75,18 +82,21 @@ ROLES = (
     Role(
         name="risk officer",
         meaning="Writes risk rules and lists; another role approves them.",
-        views=(*RISK, *PEOPLE, "orders", "withdrawals"),
+        views=BUSINESS,
         may=("risk.edit_rules", "risk.edit_lists", "collect.disable_code"),
     ),
     Role(
         name="operator",
-        meaning="Keeps it running: limits, flags, channels, schedules, callbacks; decides nothing about money.",
-        views=(*SYSTEM, "orders", "payments", "redpacket"),
+        meaning="Keeps it running: limits, flags, channels, schedules, callbacks, pausing payouts.",
+        views=(*MONEY, *SYSTEM),
         may=(
             *_manage("foundation", "limit", "flag"),
             "gateway.change_channelsetting",
             *_manage("gateway", "clientgrade"),
             "payments.change_callbackdelivery",
+            "payments.change_abnormalrefund",
+            "withdrawals.operate_payouts",
+            "withdrawals.change_payoutpolicy",
             "django_celery_beat.change_periodictask",
             "collect.replay_crmrecord",
         ),

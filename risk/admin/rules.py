@@ -95,6 +95,12 @@ class RuleSetAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/risk/ruleset.html", context)
 
 
+def _need_editor(request: HttpRequest) -> None:
+    """The services ask again; here so that nobody is shown a form that he cannot send."""
+    if not request.user.has_perm(EDIT_RULES):
+        raise PermissionDenied
+
+
 @admin.register(RuleVersion)
 class RuleVersionAdmin(ReadOnlyAdmin):
     """One version: its page, its editing, its steps."""
@@ -187,6 +193,7 @@ class RuleVersionAdmin(ReadOnlyAdmin):
         """POST: a new draft, of the active version or of the one named by copy_of."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
+        _need_editor(request)
         copy_of = request.POST.get("copy_of", "")
         if action not in list(Action):
             raise Http404
@@ -204,6 +211,7 @@ class RuleVersionAdmin(ReadOnlyAdmin):
 
     def content_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Note and thresholds of a draft."""
+        _need_editor(request)
         version = self._version(request, pk)
         rows, thresholds = selectors.get_content(version_id=pk)
         form = ContentForm(request.POST or None, initial={"note": version.note, **asdict(thresholds)})
@@ -215,6 +223,7 @@ class RuleVersionAdmin(ReadOnlyAdmin):
 
     def row_view(self, request: HttpRequest, pk: int, position: int = 0) -> HttpResponse:
         """One row of a draft; stored also when cells are wrong, which are then shown beside them."""
+        _need_editor(request)
         version = self._version(request, pk)
         rows, thresholds = selectors.get_content(version_id=pk)
         old = next((row for row in rows if row.position == position), None)
@@ -241,6 +250,7 @@ class RuleVersionAdmin(ReadOnlyAdmin):
     def row_remove_view(self, request: HttpRequest, pk: int, position: int) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
+        _need_editor(request)
         version = self._version(request, pk)
         rows, thresholds = selectors.get_content(version_id=pk)
         self._save(request, version, [row for row in rows if row.position != position], thresholds, version.note, None)
