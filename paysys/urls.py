@@ -10,7 +10,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from foundation import health
 from foundation.api import handlers
-from identity.admin import staff
+from identity.admin import entrance, staff
 
 API_URLS = ["identity.api.urls", "funds.api.urls", "payments.api.urls", "withdrawals.api.urls", "redpacket.api.urls"]
 
@@ -27,6 +27,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("", include("django_prometheus.urls")),
+    path("admin/login/", entrance.login_view),
     path("admin/code/", staff.code_view, name="staff_code"),
     path("admin/code/set-up/", staff.enrol_view, name="staff_enrol"),
     path("admin/", admin.site.urls),

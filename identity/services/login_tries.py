@@ -1,9 +1,9 @@
-"""How often somebody may try to log in as an employee. Own counters, not django-axes', which guards staff.
+"""How often somebody may try to log in, as an employee or as staff. Own counters, not django-axes'.
 
 axes hears of Django's own log-ins: one user name, one backend, one row for each failure in the database. An employee is
 enterprise and code, has no Django user, and thousands log in at nine o'clock; and names that nobody has must count like
 those that somebody has. So Redis counts, and a try is counted before the password is looked at: of any number of
-guesses at once no more than the limit is compared with a hash.
+guesses at once no more than the limit is compared with a hash. Staff are counted by the same script, under STAFF.
 
     identity:tries:<SHA-256 of enterprise, code and address>  integer  tries from one address
     identity:tries:<SHA-256 of enterprise and code>           integer  tries from everywhere
@@ -25,6 +25,8 @@ from foundation import redis
 from foundation.errors import Busy, RateLimited
 
 RETRY_AFTER_SECONDS = 2
+STAFF = "\tstaff"
+"""In the place of an enterprise's code, which no enterprise can have."""
 
 # KEYS from address, from everywhere; ARGV their limits, seconds. Answers 0, or for how many ms it is locked.
 _TAKE = """
