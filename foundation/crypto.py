@@ -66,25 +66,32 @@ def decrypt(stored: str, *, column: str) -> str:
 
 def encrypt_bytes(content: bytes, *, column: str) -> str:
     """As `encrypt`, for content that is no text."""
-    keys = key_ring()
-    kid = next(reversed(keys))
-    nonce = os.urandom(NONCE_BYTES)
-    closed = AESGCM(keys[kid]).encrypt(nonce, content, column.encode())
-    return f"{VERSION}:{kid}:{base64.b64encode(nonce + closed).decode()}"
+    return _close(key_ring(), content, column)
 
 
 def decrypt_bytes(stored: str, *, column: str) -> bytes:
     """What `encrypt_bytes` closed for the same column. Raises as `decrypt`."""
+    return _open(key_ring(), stored, column)
+
+
+def _close(keys: dict[str, bytes], content: bytes, column: str) -> str:
+    kid = next(reversed(keys))
+    nonce = os.urandom(NONCE_BYTES)
+    closed = _cipher(keys[kid]).encrypt(nonce, content, column.encode())
+    return f"{VERSION}:{kid}:{base64.b64encode(nonce + closed).decode()}"
+
+
+def _open(keys: dict[str, bytes], stored: str, column: str) -> bytes:
     version, _, rest = stored.partition(":")
     kid, _, encoded = rest.partition(":")
-    key = key_ring().get(kid)
+    key = keys.get(kid)
     if version != VERSION or key is None:
         raise CannotDecrypt({"column": column, "kid": kid[:32], "reason": "no such version or key"})
     try:
         blob = base64.b64decode(encoded, validate=True)
         if len(blob) < NONCE_BYTES + TAG_BYTES:
             raise CannotDecrypt({"column": column, "kid": kid, "reason": "too short"})
-        return AESGCM(key).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], column.encode())
+        return _cipher(key).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], column.encode())
     except (binascii.Error, ValueError, InvalidTag) as error:
         raise CannotDecrypt({"column": column, "kid": kid, "reason": "changed, or of another column"}) from error
 
@@ -97,9 +104,10 @@ def key_id(stored: str) -> str:
 
 def rotated(stored: str, *, column: str) -> str:
     """The same value closed with the newest key; unchanged when it is already. Raises as `decrypt`."""
-    if key_id(stored) == newest_key_id():
+    keys = key_ring()
+    if key_id(stored) == next(reversed(keys)):
         return stored
-    return encrypt_bytes(decrypt_bytes(stored, column=column), column=column)
+    return _close(keys, _open(keys, stored, column), column)
 
 
 def blind_index(text: str, *, column: str) -> str:
@@ -112,10 +120,8 @@ def blind_index(text: str, *, column: str) -> str:
 
 def blind_indexes(text: str, *, column: str) -> list[str]:
     """The blind indexes that `text` may stand under, one for each index key, the one that is written first."""
-    keys = [
-        hmac.digest(key, b"blind index " + column.encode(), "sha256") for key in reversed(list(index_ring().values()))
-    ]
-    return [hmac.new(key, text.encode(), "sha256").hexdigest() for key in keys]
+    keys = [_index_key(key, column) for key in reversed(list(index_ring().values()))]
+    return [hmac.digest(key, text.encode(), "sha256").hex() for key in keys]
 
 
 def key_ring() -> dict[str, bytes]:
@@ -148,6 +154,17 @@ def has_own_index_keys() -> bool:
     return bool(_configured("BLIND_INDEX_KEYS", INDEX_VARIABLE))
 
 
+@functools.lru_cache(maxsize=16)
+def _cipher(key: bytes) -> AESGCM:
+    """Making one costs as much as closing a short value. It is stateless, so threads may share it."""
+    return AESGCM(key)
+
+
+@functools.lru_cache(maxsize=64)
+def _index_key(key: bytes, column: str) -> bytes:
+    return hmac.digest(key, b"blind index " + column.encode(), "sha256")
+
+
 def _configured(setting: str, variable: str) -> dict[str, bytes]:
     """From the settings (tests), else from the file, else from the variable; {} for none."""
     configured = getattr(settings, setting, None)
@@ -156,7 +173,7 @@ def _configured(setting: str, variable: str) -> dict[str, bytes]:
     path = os.environ.get(variable + FILE_SUFFIX, "")
     if path:
         return _from_file(path, variable)
-    return _parsed(os.environ.get(variable, ""), variable)
+    return dict(_parsed(os.environ.get(variable, ""), variable))
 
 
 def _from_file(path: str, variable: str) -> dict[str, bytes]:
@@ -179,7 +196,9 @@ def _read(path: str, variable: str, _version: tuple[int, int, int]) -> dict[str,
     return keys
 
 
+@functools.lru_cache(maxsize=8)
 def _parsed(text: str, variable: str) -> dict[str, bytes]:
+    """Callers copy it. Cached: while all rows are closed anew the same text is asked for ten times a row."""
     pairs = [part.partition(":") for part in text.split(",") if part.strip()]
     try:
         keys = {kid.strip(): bytes.fromhex(key) for kid, _, key in pairs}

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models import Q
 
 
 class RiskConfig(AppConfig):
@@ -19,5 +20,6 @@ class RiskConfig(AppConfig):
                 column=gathering.LIST_COLUMN,
                 needs=("subject_kind",),
                 text=lambda row, value: gathering.indexed_text(subject_kind=row["subject_kind"], value=value),
+                guarded=lambda now: Q(removed_at__isnull=True, expires_at__gt=now),
             ),
         )

@@ -11,13 +11,14 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from foundation import crypto, encryption
+from foundation import clock, crypto, encryption
 from foundation.db import transactions
 
 SAY_EVERY_SECONDS = 2.0
@@ -67,8 +68,10 @@ class Command(BaseCommand):
         total: Counter[str] = sum(counts.values(), Counter())
         kept = {kid: _why_kept(kid, total) for kid in crypto.key_ring()}
         may_go = [kid for kid, why in kept.items() if not why] if is_whole else []
+        guarded = _guarded(tables)
         if as_json:
-            self.stdout.write(json.dumps({"columns": counts, "newest": crypto.newest_key_id(), "may_go": may_go}))
+            found = {"columns": counts, "newest": crypto.newest_key_id(), "may_go": may_go, "guarded_indexes": guarded}
+            self.stdout.write(json.dumps(found))
             return
         for column, by_key in counts.items():
             figures = ", ".join(f"{kid}: {count}" for kid, count in sorted(by_key.items())) or "no rows"
@@ -78,6 +81,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"key {kid}: {why or 'may go (events of the push service live 24 hours longer)'}")
         if total["?"]:
             self.stdout.write(f"{total['?']} values are closed with no key of the ring")
+        for table, count in guarded.items():
+            self.stdout.write(f"older index keys: needed by {count} rows of {table}, whose index cannot be changed")
 
     def _rotate(self, tables: list[str], batch: int, pause: float) -> None:
         stop = _Stop(pause)
@@ -92,7 +97,8 @@ class Command(BaseCommand):
         troubles: list[str] = []
         for table in tables:
             try:
-                done = encryption.rotate(table=table, batch_rows=batch, progress=self._progress(table), stop=stop)
+                say = self._progress(table, encryption.count_due(table=table))
+                done = encryption.rotate(table=table, batch_rows=batch, progress=say, stop=stop)
             except DatabaseError as error:
                 if transactions.is_passing(error):
                     raise
@@ -105,19 +111,26 @@ class Command(BaseCommand):
                 raise CommandError("stopped; start it again to go on")
             if done.left:
                 troubles.append(f"{table}: {done.left} rows were changed by others each time; start it again")
+        troubles += [
+            f"{table}: {count} rows are found by an older index key, which must stay until they run out or are replaced"
+            for table, count in _guarded(tables).items()
+        ]
         if troubles:
             raise CommandError("; ".join(troubles))
         self.stdout.write("nothing is left to close")
 
-    def _progress(self, table: str) -> Any:
+    def _progress(self, table: str, total: int) -> Callable[[int, int], None]:
         started = said = time.monotonic()
 
-        def say(closed: int) -> None:
+        def say(seen: int, closed: int) -> None:
             nonlocal said
             now = time.monotonic()
             if now - said >= SAY_EVERY_SECONDS:
-                said = now
-                self.stdout.write(f"{table}: {closed} rows so far, {closed / (now - started):.0f} a second")
+                said, rate = now, seen / (now - started)
+                self.stdout.write(
+                    f"{table}: {closed} rows closed, {seen} of {total} read, {rate:.0f} a second, "
+                    f"about {max(total - seen, 0) / rate:.0f} s left"
+                )
                 self.stdout.flush()
 
         return say
@@ -127,6 +140,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError("a whole number from 1 on")
     return int(text)
+
+
+def _guarded(tables: list[str]) -> dict[str, int]:
+    """Table → rows that need an older index key; tables without any are left out."""
+    now = clock.now()
+    counts = {table: encryption.count_guarded(table=table, now=now) for table in tables}
+    return {table: count for table, count in counts.items() if count}
 
 
 def _why_kept(kid: str, total: Counter[str]) -> str:

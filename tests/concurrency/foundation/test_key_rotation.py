@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from foundation import crypto, encryption
@@ -210,7 +212,52 @@ def test_status_counts_rows_by_key(note: type[Any], settings: Settings) -> None:
     answer = json.loads(out.getvalue())
     # The first batch was notes 1 to 4, of which 3 is not closed at all; note 3 has no second text.
     assert answer["columns"] == {f"{TABLE}.second": {"new": 3, "old": 4}, f"{TABLE}.text": {"?": 1, "new": 3, "old": 6}}
-    assert (answer["newest"], answer["may_go"]) == ("new", [])
+    assert (answer["newest"], answer["may_go"], answer["guarded_indexes"]) == ("new", [], {})
+
+
+def test_a_batch_is_written_by_one_statement(note: type[Any], settings: Settings) -> None:
+    fill(note, 30)
+    _know(settings, "old", "new", index="first second")
+    assert encryption.count_due(table=TABLE) == 30
+    with CaptureQueriesContext(connections["default"]) as seen:
+        done = encryption.rotate(table=TABLE, batch_rows=10)
+    assert done.closed == 30
+    assert sum(query["sql"].startswith("UPDATE") for query in seen.captured_queries) == 3
+    check_all(note, 30, "second", settings)
+    _know(settings, "old", "new")
+    assert encryption.count_due(table=TABLE) == 0
+
+
+def test_progress_says_how_much_is_done_and_how_long_it_takes(
+    note: type[Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(note, 30)
+    _know(settings, "old", "new")
+    monkeypatch.setattr("foundation.management.commands.encryption.SAY_EVERY_SECONDS", 0.0)
+    out = io.StringIO()
+    call_command("encryption", "rotate", "--table", TABLE, "--batch", "20", stdout=out)
+    first, second, *rest = out.getvalue().splitlines()
+    assert re.fullmatch(f"{TABLE}: 20 rows closed, 20 of 30 read, [0-9]+ a second, about [0-9]+ s left", first)
+    assert re.fullmatch(f"{TABLE}: 30 rows closed, 30 of 30 read, [0-9]+ a second, about 0 s left", second)
+    assert rest == [f"{TABLE}: 30 rows closed with new", "nothing is left to close"]
+
+
+def test_text_of_every_kind_comes_back_as_it_was(note: type[Any], settings: Settings) -> None:
+    """Quotes, percent signs and backslashes inside, empty and long text, rows of which only one column is old."""
+    texts = ["'", '"', "%s", "\\", "%%(x)s", "汉字 🧧", "x" * 150]
+    for number, text in enumerate(texts, 1):
+        note.objects.using("default").create(id=number, text=crypto.encrypt(text, column=COLUMN), text_index="i")
+    note.objects.using("default").create(id=100, text=None, second=crypto.encrypt("", column=COLUMN), text_index="i")
+    _know(settings, "old", "new")
+    fresh = crypto.encrypt("new already", column=COLUMN)
+    note.objects.using("default").filter(pk=1).update(second=fresh)
+    assert encryption.rotate(table=TABLE).closed == len(texts) + 1
+    _know(settings, "new")
+    rows = note.objects.using("default")
+    found = rows.filter(pk__lt=100).order_by("pk").values_list("text", flat=True)
+    assert [crypto.decrypt(stored, column=COLUMN) for stored in found] == texts
+    assert rows.get(pk=1).second == fresh
+    assert (rows.get(pk=100).text, crypto.decrypt(rows.get(pk=100).second, column=COLUMN)) == (None, "")
 
 
 def test_indexes_follow_a_second_key_though_the_closing_key_stays(note: type[Any], settings: Settings) -> None:

@@ -46,23 +46,35 @@ def is_blocked(reference: str) -> bool:
     return bool(verdict.decision.facts["on_block_list"])
 
 
+def rotate_lists() -> str:
+    out = io.StringIO()
+    call_command("encryption", "rotate", "--table", "risk_listentry", stdout=out)
+    return out.getvalue()
+
+
 def test_a_list_entry_is_found_while_there_are_two_keys(settings: Settings) -> None:
     person = User.objects.create_user("lister", password="x", is_staff=True)
     person.user_permissions.add(Permission.objects.get(codename="edit_lists"))
     know(settings, first=FIRST)
-    assert len(lists.add(entries=[entry()], staff_id=person.pk, now=clock.now())) == 1
+    (old,) = lists.add(entries=[entry()], staff_id=person.pk, now=clock.now())
     know(settings, first=FIRST, second=SECOND)
     assert is_blocked("during")
     assert lists.add(entries=[entry()], staff_id=person.pk, now=clock.now()) == []
     know(settings, second=SECOND)
     assert not is_blocked("too early")
     know(settings, first=FIRST, second=SECOND)
-    before = ListEntry.objects.values_list("value_index", "value_closed").get(reason="stolen")
-    # A trigger keeps entries as they were confirmed: the command says so, and both keys must stay.
-    with pytest.raises(CommandError, match="risk_listentry: the database refuses: a list entry cannot be changed"):
-        call_command("encryption", "rotate", "--table", "risk_listentry", stdout=io.StringIO())
-    assert ListEntry.objects.values_list("value_index", "value_closed").get(reason="stolen") == before
+    # A trigger keeps indexes as they were confirmed: the command says so, and both keys must stay.
+    with pytest.raises(CommandError, match="risk_listentry: 1 rows are found by an older index key, which must stay"):
+        rotate_lists()
+    assert ListEntry.objects.values_list("value_index", "value_closed").get() == (old.value_index, old.value_closed)
     assert is_blocked("after")
+    # Removed and added again by people it stands under the newest.
+    lists.remove(entry_id=old.pk, reason="new index key", staff_id=person.pk, now=clock.now())
+    (new,) = lists.add(entries=[entry()], staff_id=person.pk, now=clock.now())
+    assert new.value_index != old.value_index
+    assert rotate_lists().endswith("nothing is left to close\n")
+    know(settings, second=SECOND)
+    assert is_blocked("with the second key alone")
 
 
 def test_a_bound_card_is_not_bound_again_under_the_new_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
