@@ -34,7 +34,9 @@ KILLED_AT, STOPPED_AT = 1 / 3, 2 / 3
 """Parts of the table, by primary key."""
 FILL_ROWS = 5_000
 WRITES_A_SECOND = 20
-"""Of the one who changes rows meanwhile: one at a time, at random."""
+"""Of the one who changes rows meanwhile: one at a time."""
+NEAR_ROWS = 400
+"""He changes rows that are about to be closed: elsewhere he would hardly ever meet the rotation."""
 PATIENCE_SECONDS = 3_600.0
 
 
@@ -190,7 +192,7 @@ def count_new(table: Table) -> int:
 
 @contextlib.contextmanager
 def somebody_writing(table: Table, rows: int, seed: int) -> Iterator[Waits]:
-    """Changes random rows by the newest key, each in a transaction of its own, and notes how long it took."""
+    """Changes rows just before the rotation comes to them, by the newest key, and notes how long each took."""
     from django.db import connections
 
     from foundation import crypto
@@ -199,10 +201,15 @@ def somebody_writing(table: Table, rows: int, seed: int) -> Iterator[Waits]:
     name, column = next(iter(table.closed.items()))
 
     def work() -> None:
-        chooser = random.Random(seed)
+        chooser, front = random.Random(seed), 1
+        due = (
+            table.model.objects.filter(**{f"{name}__startswith": "v1:old:"}).order_by("pk").values_list("pk", flat=True)
+        )
         try:
             while not over.wait(1 / WRITES_A_SECOND):
-                number = chooser.randrange(1, rows + 1)
+                next_due = due.filter(pk__gte=table.key_of(front)).first()
+                front = rows if next_due is None else int(str(next_due).removeprefix("bench"))
+                number = min(front + chooser.randrange(NEAR_ROWS), rows)
                 text = f"changed {len(waits.seconds)}"
                 closed = crypto.encrypt(text, column=column)
                 began = time.perf_counter()

@@ -172,8 +172,13 @@ def _entry_faults(key: bytes, link: AuditSeal) -> Iterator[str]:
             yield f"entry {entry_id} was removed"
         elif entry_id not in marks:
             yield f"entry {entry_id} was added later"
-        elif not hmac.compare_digest(_mark(key, rows[entry_id]), marks[entry_id]):
+        elif not _fits(key, rows[entry_id], marks[entry_id]):
             yield f"entry {entry_id} was changed"
+
+
+def _fits(key: bytes, row: AuditEntry, mark: str) -> bool:
+    """The mark covers what the row says; the digest that it carries must be that of it, too."""
+    return hmac.compare_digest(_mark(key, row), mark) and audit.digest_of(row) == row.digest
 
 
 def _tail(last: AuditSeal | None, now: dt.datetime) -> tuple[int, list[str]]:

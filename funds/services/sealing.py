@@ -45,15 +45,15 @@ class Sealed:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalContent:
-    """A stored journal: its id, the digest it carries (empty: from before there were digests) and the computed one."""
+    """A stored journal: its id, the digest it carries (empty: from before there were digests) and the computed one.
+
+    `agrees`: what the digest does not cover, because it follows from the lines, follows from them.
+    """
 
     journal_id: int
     stored: str
     computed: str
-
-    @property
-    def is_changed(self) -> bool:
-        return bool(self.stored) and self.stored != self.computed
+    agrees: bool
 
 
 def seal_due(*, now: dt.datetime, max_links: int = 200) -> Sealed:
@@ -115,7 +115,7 @@ def _seal_next(now: dt.datetime) -> int:
     contents = _settled(first_id, now)
     if not contents:
         return 0
-    changed = [content.journal_id for content in contents if content.is_changed]
+    changed = _changed(contents)
     if changed:
         raise SealBroken({"journals": changed[:SHOWN]})
     key_id, key = _current_key()
@@ -160,27 +160,48 @@ def _contents(rows: Sequence[Journal]) -> list[JournalContent]:
     if not rows:
         return []
     lines: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
+    times: dict[int, set[dt.datetime]] = defaultdict(set)
     postings = Posting.objects.using(ledger.alias()).filter(journal_id__gte=rows[0].pk, journal_id__lte=rows[-1].pk)
-    columns = ("journal_id", "account_id", "bucket", "amount_fen", "category")
-    for journal_id, account_id, bucket, amount_fen, category in postings.values_list(*columns):
+    columns = ("journal_id", "account_id", "bucket", "amount_fen", "category", "created_at")
+    for journal_id, account_id, bucket, amount_fen, category, created_at in postings.values_list(*columns):
         lines[journal_id].append((account_id, bucket, amount_fen, category))
-    return [
-        JournalContent(
-            journal_id=row.pk,
-            stored=row.digest,
-            computed=digests.journal_digest(
-                kind=row.kind,
-                reference=row.reference,
-                order_no=row.order_no,
-                source_no=row.source_no,
-                actor=row.actor,
-                memo=row.memo,
-                created_at=row.created_at,
-                lines=lines[row.pk],
-            ),
-        )
-        for row in rows
-    ]
+        times[journal_id].add(created_at)
+    return [_content(row, lines[row.pk], times[row.pk]) for row in rows]
+
+
+def _content(row: Journal, lines: Sequence[tuple[int, str, int, str]], times: set[dt.datetime]) -> JournalContent:
+    amounts = [amount_fen for _, _, amount_fen, _ in lines]
+    debit_fen, credit_fen = -sum(fen for fen in amounts if fen < 0), sum(fen for fen in amounts if fen > 0)
+    return JournalContent(
+        journal_id=row.pk,
+        stored=row.digest,
+        computed=digests.journal_digest(
+            kind=row.kind,
+            reference=row.reference,
+            order_no=row.order_no,
+            source_no=row.source_no,
+            actor=row.actor,
+            memo=row.memo,
+            created_at=row.created_at,
+            lines=lines,
+        ),
+        agrees=(row.debit_total_fen, row.credit_total_fen, row.posting_count) == (debit_fen, credit_fen, len(lines))
+        and times == {row.created_at},
+    )
+
+
+def _changed(contents: Sequence[JournalContent]) -> list[int]:
+    """Ids of journals that do not fit their own digest; none is no excuse where an earlier journal has one."""
+    if not contents:
+        return []
+    before = Journal.objects.using(ledger.alias()).filter(id__lt=contents[0].journal_id).order_by("-id")
+    has_digests = bool(before.values_list("digest", flat=True).first())
+    found = []
+    for content in contents:
+        has_digests = has_digests or bool(content.stored)
+        if not content.agrees or (has_digests and content.stored != content.computed):
+            found.append(content.journal_id)
+    return found
 
 
 def _mac(key: bytes, previous: str, first_id: int, last_id: int, contents: Sequence[JournalContent]) -> str:
@@ -201,7 +222,7 @@ def _link_faults(link: JournalSeal, previous: JournalSeal | None, expected: int)
         return
     rows = Journal.objects.using(ledger.alias()).filter(id__gte=link.first_id, id__lte=link.last_id).order_by("id")
     contents = _contents(list(rows))
-    yield from (f"journal {content.journal_id} was changed" for content in contents if content.is_changed)
+    yield from (f"journal {journal_id} was changed" for journal_id in _changed(contents))
     span = f"seal {link.number} (journals {link.first_id} to {link.last_id})"
     if len(contents) != link.journal_count:
         yield f"{span}: {len(contents)} journals instead of {link.journal_count}"
@@ -224,7 +245,7 @@ def _tail_faults(last: JournalSeal | None, now: dt.datetime) -> _Tail:
         if is_first and rows[0].created_at < now - BEHIND_AFTER:
             faults.append(f"journal {rows[0].pk} of {rows[0].created_at:%Y-%m-%d %H:%M} is not sealed yet")
         is_first = False
-        faults += [f"journal {row.journal_id} was changed" for row in _contents(rows) if row.is_changed]
+        faults += [f"journal {journal_id} was changed" for journal_id in _changed(_contents(rows))]
         count, after = count + len(rows), rows[-1].pk
     return _Tail(journals=count, faults=faults)
 

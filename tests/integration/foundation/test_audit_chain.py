@@ -122,6 +122,68 @@ def test_removed_entries_are_named_the_first_one_first(unguarded: Unguarded) -> 
     assert json.loads(out.getvalue())["detail"].startswith(f"entry {entries[1]} was removed")
 
 
+@pytest.mark.parametrize("place", [0, 2, 4], ids=["first", "middle", "last"])
+def test_a_removed_entry_is_named_wherever_it_stood(unguarded: Unguarded, place: int) -> None:
+    entries = write(5)
+    audit_chain.seal_due(now=LATER)
+    unguarded("DELETE FROM foundation_auditentry WHERE id = %s", [entries[place]])
+    assert audit_chain.verify(now=LATER).detail == f"entry {entries[place]} was removed"
+
+
+def test_the_last_entries_removed_together_with_their_seal_are_found_by_the_noted_head(
+    unguarded: Unguarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain that was cut at its end is a chain: only what was noted outside of the database knows better."""
+    monkeypatch.setattr(audit_chain, "LINK_ENTRIES", 2)
+    entries = write(4)
+    audit_chain.seal_due(now=LATER)
+    number, mac = audit_chain.head() or (0, "")
+    unguarded("DELETE FROM foundation_auditentry WHERE id >= %s", [entries[2]])
+    assert audit_chain.verify(now=LATER).detail.startswith(f"entry {entries[2]} was removed")
+    unguarded("DELETE FROM foundation_auditseal WHERE number = %s", [number])
+    assert audit_chain.verify(now=LATER).ok
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", "--anchor", f"{number}:{mac}", stdout=out)
+    assert f"seal {number} is not the one that was noted" in out.getvalue()
+
+
+SWAP = "UPDATE {0} SET {1} = CASE {1} WHEN %s THEN %s ELSE %s END WHERE {1} IN (%s, %s)"
+
+
+def test_a_swapped_pair_is_named(unguarded: Unguarded) -> None:
+    """Each fits its own digest, which knows no number; the marks know it."""
+    first, _, second, _ = write(4)
+    audit_chain.seal_due(now=LATER)
+    unguarded(SWAP.format("foundation_auditentry", "id"), [first, second, first, first, second])
+    assert audit_chain.verify(now=LATER).detail == f"entry {first} was changed; entry {second} was changed"
+
+
+def test_swapped_seals_are_found(unguarded: Unguarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_chain, "LINK_ENTRIES", 1)
+    write(2)
+    audit_chain.seal_due(now=LATER)
+    second, _ = audit_chain.head() or (0, "")
+    first = second - 1
+    unguarded(SWAP.format("foundation_auditseal", "number"), [first, second, first, first, second])
+    assert audit_chain.verify(now=LATER).detail.startswith(f"seal {first} does not follow the one before it")
+
+
+@pytest.mark.parametrize("is_sealed", [True, False], ids=["sealed", "not sealed yet"])
+@pytest.mark.parametrize("column", [item.column for item in AuditEntry._meta.concrete_fields if not item.primary_key])
+def test_whatever_is_changed_in_an_entry_is_found(unguarded: Unguarded, column: str, is_sealed: bool) -> None:
+    """Every column, so that a new one is not forgotten."""
+    entries = write(3)
+    if is_sealed:
+        audit_chain.seal_due(now=LATER)
+    others = {"happened_at": NOW + dt.timedelta(microseconds=1), "actor_id": 8}
+    others |= dict.fromkeys(("before", "after", "details"), '{"daily_cap_fen": 99}')
+    unguarded(
+        f"UPDATE foundation_auditentry SET `{column}` = %s WHERE id = %s", [others.get(column, "other"), entries[1]]
+    )
+    assert audit_chain.verify(now=LATER).detail == f"entry {entries[1]} was changed"
+
+
 def test_a_changed_entry_is_not_sealed_and_is_found_before(unguarded: Unguarded) -> None:
     entries = write(2)
     unguarded("UPDATE foundation_auditentry SET actor_name = 'nobody' WHERE id = %s", [entries[0]])
