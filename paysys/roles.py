@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import apps
+from django.apps import apps as registry
+from django.apps.registry import Apps
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
@@ -144,8 +145,14 @@ def synchronise() -> None:
             group.permissions.set(permissions_of(role))
 
 
-def after_migrate(*, sender: Any, using: str, **_: Any) -> None:
-    """Receiver of post_migrate: once, behind the last app with models, when all permissions have rows."""
-    last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
+def after_migrate(*, sender: Any, using: str, apps: Apps, **_: Any) -> None:
+    """Receiver of post_migrate: once, behind the last app with models, when all permissions have rows.
+
+    `apps` is what the database was migrated to. After `migrate foundation` alone the tables of other apps are not
+    there yet: the groups are left as they are until all of them are.
+    """
+    last = [config for config in registry.get_app_configs() if config.models_module is not None][-1]
     if sender is last and using == roles.alias_for("default"):
-        synchronise()
+        migrated = {model._meta.label for model in apps.get_models()}
+        if migrated.issuperset(model._meta.label for model in registry.get_models()):
+            synchronise()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
+from django.apps.registry import Apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
@@ -173,3 +174,13 @@ def test_every_permission_of_our_own_belongs_to_a_role() -> None:
 def test_an_unknown_permission_is_named() -> None:
     with pytest.raises(roles.UnknownPermission, match=r"x: funds\.approve_everything"):
         roles.permissions_of(Role(name="x", meaning="", views=(), may=("funds.approve_everything",)))
+
+
+def test_groups_wait_until_every_app_is_migrated() -> None:
+    """`migrate foundation` alone: permissions of other apps have no rows yet."""
+    last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
+    Group.objects.get(name="maker").permissions.clear()
+    roles.after_migrate(sender=last, using="default", apps=Apps(["foundation"]))
+    assert not Group.objects.get(name="maker").permissions.exists()
+    roles.after_migrate(sender=last, using="default", apps=apps)
+    assert Group.objects.get(name="maker").permissions.exists()
