@@ -1,12 +1,14 @@
 """Bounded admission (流量控制): so many at a time, some wait a little, all others are refused at once.
 
 A `Limiter` is the requirements' blocking queue (基于阻塞队列 queue 的 offer): who comes takes a slot or waits for one,
-first come first served, until his patience ends; who leaves hands his slot to the first who waits. Three rules keep
+first come first served, until his patience ends; who leaves hands his slot to the first who waits. Four rules keep
 refusals fast and those admitted fast as well:
 
 * no more than `waiting` wait. A quarter as many as there are slots wait a quarter of a request's time;
 * nobody waits `wait_seconds` or longer;
-* nobody begins to wait when all slots have been taken for that long: what hangs would only make him wait in vain.
+* nobody begins to wait when all slots have been taken for that long: what hangs would only make him wait in vain;
+* nobody begins to wait whose turn will not come in that time, as requests went lately. What comes in waves (all slots
+  taken in the same instant, of a provider that needs a second) would else keep a roomful waiting for their refusal.
 
 Knows neither Django nor Redis. A process has a handful of limiters by name (`named`); what they saw is in `Figures`.
 Source: the first requirements text, 流量控制; design `performance.md`.
@@ -29,6 +31,8 @@ Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
 
 SECONDS_KEPT = 300
 """How many seconds of measurements a limiter keeps: the sliding window of the advice."""
+HELD_WEIGHT = 0.1
+"""Of the newest request in the moving mean of how long slots are held."""
 MAX_ENDPOINTS = 300
 """Names of endpoints that are counted one by one; the rest counts as OTHER."""
 OTHER = "other"
@@ -141,6 +145,8 @@ class Limiter:
         self._in_use = 0
         self._admitted = self._waited = self._refused = 0
         self._waited_seconds = 0.0
+        self._begins: deque[float] = deque()
+        self._held = 0.0
         self._moved_at = self._taken_at = clock()
         self._now = _Now(int(self._moved_at), 0)
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
@@ -176,7 +182,7 @@ class Limiter:
             count = self._count(endpoint)
             if self._in_use < self._size.slots and not self._queue:
                 self._in_use += 1
-                self._admit(count)
+                self._admit(count, came)
                 return came
             if not self._may_wait(came):
                 raise self._refuse(count)
@@ -194,7 +200,7 @@ class Limiter:
             self._waited += 1
             self._now.waited += 1
             self._waited_seconds += began - came
-            self._admit(count)
+            self._admit(count, began)
         return began
 
     def leave(self, endpoint: str, began: float) -> None:
@@ -207,6 +213,8 @@ class Limiter:
             count = self._count(endpoint)
             count.in_use -= 1
             count.held_seconds += held
+            self._held += (held - self._held) * (HELD_WEIGHT if self._held else 1)
+            self._begins.remove(began)
             if self._queue and self._in_use <= self._size.slots:
                 self._give()
             else:
@@ -235,11 +243,21 @@ class Limiter:
     # All below is called with the lock held.
 
     def _may_wait(self, came: float) -> bool:
-        """Slots that were all taken long ago are stuck: somebody would have left them by now."""
-        is_stuck = came - self._taken_at >= self._size.wait_seconds
-        return len(self._queue) < self._size.waiting and not is_stuck
+        """Slots that were all taken long ago are stuck: somebody would have left them by now.
 
-    def _admit(self, count: _Count) -> None:
+        His turn comes when the requests of those before him, and one more, have ended: the oldest ones, each as long
+        after its beginning as slots are held in the mean. Nobody knows before a first one has ended.
+        """
+        patience = self._size.wait_seconds
+        before = len(self._queue)
+        if before >= self._size.waiting or came - self._taken_at >= patience:
+            return False
+        if not self._held or before >= len(self._begins):
+            return True
+        return self._begins[before] + self._held - came < patience
+
+    def _admit(self, count: _Count, began: float) -> None:
+        self._begins.append(began)
         count.admitted += 1
         count.in_use += 1
         self._taken_at = self._moved_at

@@ -110,6 +110,34 @@ def test_nobody_waits_for_slots_that_are_stuck() -> None:
     assert own.figures().waiting == 0
 
 
+def test_nobody_waits_whose_turn_will_not_come_in_time() -> None:
+    """Requests of 10 s, all begun together; patience 4 s. Who comes 5 s later would wait in vain, 7 s later not."""
+    clock = Hand()
+    own = make(2, waiting=2, wait_seconds=4.0, clock=clock)
+    early = own.enter()
+    clock.at += 10.0
+    own.leave(limiter.OTHER, early)
+    own.enter()
+    clock.at += 2.0
+    second = own.enter()
+    clock.at += 3.0  # the first slot is expected in 5 s
+    with pytest.raises(Full):
+        own.enter()
+    assert own.figures().waiting == 0
+    clock.at += 2.0
+    own.leave(limiter.OTHER, second)
+    second = own.enter()  # 5 s among those of 10: 9.5 s in the mean; slots in 2.5 s and 9.5 s, so one may wait, not two
+    began: list[float] = []
+    thread = threading.Thread(target=lambda: began.append(own.enter()))
+    thread.start()
+    until(lambda: own.figures().waiting == 1)
+    with pytest.raises(Full):
+        own.enter()
+    own.leave(limiter.OTHER, second)
+    thread.join(10)
+    assert (len(began), own.figures().refused) == (1, 2)
+
+
 def test_more_slots_go_to_who_waits_and_fewer_are_reached_as_they_come_free() -> None:
     own = make(1, waiting=2)
     held = own.enter()
