@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ SATURATED_SECONDS = 20.0
 OPEN_CONNECTIONS = 256
 INSTANT = 1e6
 """Requests a second: more than any machine sends, so that all are due at once."""
+LITERAL_RATE = 50.0
+"""Grabs a second that the literal design settles on two cores without falling behind."""
+COSTED_PACKETS = 4
 SETTLE_PAUSE_SECONDS = 0.05
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -78,9 +81,9 @@ def children(process_id: int) -> list[int]:
 
 
 class Servers:
-    """granian and the settling worker; `spent` tells their CPU beside Redis' and MariaDB's."""
+    """granian and the settling worker, the product's or the literal design's; `spent` tells CPU, of the servers too."""
 
-    def __init__(self, threads: int, directory: Path) -> None:
+    def __init__(self, threads: int, directory: Path, *, is_literal: bool = False) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -90,6 +93,11 @@ class Servers:
         options = f"--interface wsgi --host 127.0.0.1 --port {self.port} --workers {WORKERS} --no-ws --log-level error"
         web = [granian, *options.split(), "--blocking-threads", str(threads), "benchmarks.grab_app:application"]
         settler = [sys.executable, "-m", "benchmarks.grab", "--settle-into", str(self.rounds)]
+        if is_literal:
+            environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.grab_literal_settings"
+            web[-1] = "benchmarks.grab_literal:application"
+            worker = f"--quiet --app benchmarks.grab_literal worker --concurrency {WORKERS} --loglevel ERROR"
+            settler = [sys.executable, "-m", "celery", *worker.split()]
         self.processes = {
             name: subprocess.Popen(command, env=environment, start_new_session=True)
             for name, command in (("web", web), ("settle", settler))
@@ -345,6 +353,85 @@ def rush(servers: Servers, *, shares: int) -> tuple[Result, dict[str, float]]:
     return result, settle_lags(servers, [packet_id])
 
 
+def literal_packet(world: World) -> str:
+    """The literal design's tables and a packet of a share for everybody, in Redis."""
+    from django.db import connection
+
+    from benchmarks import grab_literal
+    from foundation import ids, redis
+    from identity.models import AccessToken
+    from identity.services import login
+
+    if grab_literal.Wallet._meta.db_table not in connection.introspection.table_names():
+        with connection.schema_editor() as editor:
+            for table in grab_literal.TABLES:
+                editor.create_model(table)
+    digests = [login.digest_of(token) for token in world.tokens]
+    people = AccessToken.objects.filter(digest__in=digests).values_list("employee_id", flat=True)
+    grab_literal.Wallet.objects.bulk_create(
+        [
+            grab_literal.Wallet(employee_id=one, balance_fen=10**12 if one == world.sender.employee_id else 0)
+            for one in people
+        ]
+    )
+    packet_id, store = ids.new_id(), redis.client()
+    store.set(f"literal:{packet_id}:sender", world.sender.employee_id)
+    store.rpush(f"literal:{packet_id}:shares", *([100] * len(world.tokens)))
+    return packet_id
+
+
+def wait_for_literal(packet_id: str, shares: int) -> None:
+    from benchmarks import grab_literal
+
+    deadline = time.monotonic() + 300
+    while grab_literal.Order.objects.filter(packet_id=packet_id).count() < shares:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the literal design's tasks are not done after five minutes")
+        time.sleep(0.2)
+
+
+def cost_of_settled(
+    servers: Servers, name: str, requests: Sequence[bytes], *, rate: float, drained: Callable[[], None]
+) -> dict[str, float]:
+    """CPU in µs a grab by process, the load generator left out, from the first request to the last settlement."""
+    before = servers.spent()
+    result = load(servers, name, requests, rate=rate, seconds=0)
+    if result.counts != {"grabbed": len(requests)}:
+        raise RuntimeError(f"{name}: {result.counts}")
+    drained()
+    after = servers.spent()
+    found = {one: (after[one] - before[one]) / len(requests) * 1e6 for one in after}
+    return {**found, "all": sum(found.values()), "per_second": result.achieved}
+
+
+def against_literal(servers: Servers, world: World, *, rate: float, threads: int) -> dict[str, dict[str, float]]:
+    """What a settled grab costs: the literal design at the rate it keeps up with, twin and front door at theirs."""
+    found = {}
+    with running(threads, is_literal=True) as literal:
+        packet_id = literal_packet(world)
+        requests = [request(f"/literal/{packet_id}/grab", token) for token in world.tokens]
+        found["literal design"] = cost_of_settled(
+            literal,
+            "literal design",
+            requests,
+            rate=LITERAL_RATE,
+            drained=lambda: wait_for_literal(packet_id, len(requests)),
+        )
+    for name, prefix in (("DRF twin", "/twin"), ("front door", "")):
+        ids = [send_packet(world, count=len(world.tokens)) for _ in range(COSTED_PACKETS)]
+        requests = [one for packet_id in ids for one in grabs(packet_id, world.tokens, prefix=prefix)]
+        found[name] = cost_of_settled(
+            servers, name, requests, rate=rate, drained=lambda ids=ids: wait_until_settled(ids)
+        )
+    heads = ("per s", "web", "settle", "Redis", "MariaDB", "all")
+    print(f"\n{'CPU µs a settled grab':24}" + "".join(f"{head:>9}" for head in heads) + f"{'less':>9}")
+    for name, row in found.items():
+        row["times_less"] = found["literal design"]["all"] / row["all"]
+        columns = [row["per_second"], row["web"], row["settle"], row["redis"], row.get("mariadb", 0.0), row["all"]]
+        print(f"{name:24}" + "".join(f"{one:9,.0f}" for one in columns) + f"{row['times_less']:8.1f}x")
+    return found
+
+
 def middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
@@ -386,9 +473,9 @@ def print_open(result: Result, lag: dict[str, float]) -> None:
 
 
 @contextlib.contextmanager
-def running(threads: int) -> Iterator[Servers]:
+def running(threads: int, *, is_literal: bool = False) -> Iterator[Servers]:
     with tempfile.TemporaryDirectory() as directory:
-        servers = Servers(threads, Path(directory))
+        servers = Servers(threads, Path(directory), is_literal=is_literal)
         try:
             servers.wait()
             yield servers
@@ -404,6 +491,9 @@ def measure_all(options: Any) -> dict[str, Any]:
         slices = saturated(servers, world, seconds=min(options.seconds, SATURATED_SECONDS), rounds=options.rounds)
         facts = print_saturated(slices)
         cases = [("winners and losers 1:3", options.rate, SHARES), ("winners only", options.winners_rate, EMPLOYEES)]
+        costs = {}
+        if options.costs_rate:
+            costs = against_literal(servers, world, rate=options.costs_rate, threads=options.threads)
         opened = []
         for name, rate, shares in cases:
             if rate:
@@ -417,7 +507,7 @@ def measure_all(options: Any) -> dict[str, Any]:
             opened.append({**asdict(result), "settle_lag": lag})
     assert_books_balance()
     print("\nbooks balance to the fen")
-    return {"saturated": facts, "open": opened, "threads": options.threads}
+    return {"saturated": facts, "costs": costs, "open": opened, "threads": options.threads}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -425,6 +515,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = measure.parser("grab", (__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=float, default=800, help="grabs a second, winners and losers 1:3 (0: leave out)")
     parser.add_argument("--winners-rate", type=float, default=1000, help="grabs a second that all win (0: leave out)")
+    parser.add_argument(
+        "--costs-rate", type=float, default=800, help="grabs a second beside the literal design (0: out)"
+    )
     parser.add_argument("--rush", type=int, default=0, help="shares of one packet, twice as many employees at once")
     parser.add_argument("--threads", type=int, default=8, help="blocking threads of each web process")
     parser.add_argument("--settle-into", type=Path, help=measure.argparse.SUPPRESS)

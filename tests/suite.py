@@ -37,6 +37,7 @@ FRESH_AND_KEPT = ("--create-db", "--reuse-db")
 KILLS = "kills_services"
 FLOWS_WITHOUT_SHARDS = {
     "test_make_run.py",  # SQLite, one database for everything
+    "test_worker_killed.py",  # shares and journals: no order is touched
 }
 OWN_DATABASES = "test_moving*.py"
 """Tests that make their own databases, two and four: the same in both runs."""
