@@ -337,7 +337,8 @@ def _ask(calls: Sequence[tuple[_Script, Sequence[str], Sequence[str | int]]]) ->
         if isinstance(answer, tuple):
             script, keys, arguments = answer
             connection.send_packed_command([script.command(keys, arguments, name="EVAL")], check_health=False)
-            answers[position] = connection.read_response()
+            # Said aloud: a connection by Sentinels would otherwise keep a line whose answer may still come.
+            answers[position] = connection.read_response(disconnect_on_error=True)
     return answers
 
 

@@ -36,6 +36,8 @@ DATABASE_PATHS = 4
 DATABASE_PATH_WAIT_SECONDS = 0.5
 MAX_BATCH = 64
 """Claims of one commit: enough to spread its cost, few enough that one bad claim costs little when all go on alone."""
+PAUSE_SECONDS = 0.003
+"""What a winner may wait for others in a crowd: about as long as a commit, whose cost they then share."""
 LOCKED_TRIES = 5
 """Looks for a share that nobody else is claiming at this very moment."""
 
@@ -254,7 +256,7 @@ def _claim_together(candidates: Sequence[_Candidate]) -> list[Claim | None]:
     ]
 
 
-_claims: Batcher[_Candidate, Claim | None] = Batcher(_claim_together, max_size=MAX_BATCH)
+_claims: Batcher[_Candidate, Claim | None] = Batcher(_claim_together, max_size=MAX_BATCH, pause_seconds=PAUSE_SECONDS)
 
 
 # --- Without Redis, and what the answers say ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 
 from redpacket.models import RedPacket, Share
@@ -15,6 +15,7 @@ from redpacket.models import RedPacket, Share
 TIMEOUT_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
 """After an answer that is none (the server is away, busy, limiting): the person clicks again."""
+CLIENTS_SHOWN = 12
 FINAL = frozenset({200, 409, 410})
 """A share, all gone, too late: the person stops."""
 
@@ -33,7 +34,12 @@ class Rush:
         self.statuses: Counter[int] = Counter()
         """HTTP statuses; 0 is a connection that broke or refused."""
         self.slowest_seconds = 0.0
+        self.recent: deque[tuple[int, str]] = deque(maxlen=CLIENTS_SHOWN)
+        self.asked_at: dict[int, float] = {}
+        """Thread → when he asked what is not answered yet."""
         self.ends = threading.Event()
+        self.troubles: list[BaseException] = []
+        """What ended a client early: his click would otherwise wait for ever."""
         self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
 
     def start(self) -> None:
@@ -62,10 +68,23 @@ class Rush:
                 left = len(self.tasks) + self.running
             if left < number:
                 return
-            assert time.monotonic() < deadline, f"{left} clicks without a final answer: {dict(self.statuses)}"
+            assert not self.troubles, repr(self.troubles)
+            assert time.monotonic() < deadline, f"{left} clicks without a final answer: {self._last_words()}"
             time.sleep(0.02)
 
+    def _last_words(self) -> str:
+        with self.lock:
+            ages = sorted((round(time.monotonic() - at, 1) for at in self.asked_at.values()), reverse=True)
+            return f"{dict(self.statuses)}; of late {list(self.recent)}; {len(ages)} are being asked, for {ages} s"
+
     def _run(self) -> None:
+        try:
+            self._click_on()
+        except BaseException as error:
+            self.troubles.append(error)
+            raise
+
+    def _click_on(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         while not self.ends.is_set():
             with self.lock:
@@ -74,9 +93,12 @@ class Rush:
             if task is None:
                 time.sleep(0.005)
                 continue
-            is_final = self._click(connection, *task)
+            try:
+                is_final = self._click(connection, *task)
+            finally:
+                with self.lock:
+                    self.running -= 1
             with self.lock:
-                self.running -= 1
                 if not is_final:
                     self.tasks.insert(self.random.randrange(len(self.tasks) + 1), task)
             if not is_final:
@@ -85,6 +107,8 @@ class Rush:
 
     def _click(self, connection: http.client.HTTPConnection, packet_id: str, employee: int) -> bool:
         began = time.monotonic()
+        with self.lock:
+            self.asked_at[threading.get_ident()] = began
         status, body = 0, b""
         try:
             headers = {"Authorization": f"Bearer {self.tokens[employee]}", "Content-Length": "0"}
@@ -95,7 +119,9 @@ class Rush:
             connection.close()
             status = 0
         with self.lock:
+            del self.asked_at[threading.get_ident()]
             self.statuses[status] += 1
+            self.recent.append((status, body[:80].decode(errors="replace")))
             self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
             if status == 200:
                 answer = json.loads(body)

@@ -7,8 +7,10 @@ how often.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 from django.db import DatabaseError, connections
 from pytest_django import Settings
+from redis.exceptions import RedisError
 
 from foundation import clock, redis
 from payments.domain.people import Person
@@ -63,6 +66,7 @@ class Chaos:
         self.system = System(directory)
         for process in (self.system.web, self.system.worker, self.system.relay):
             process.env["PAYSYS_REDIS_SENTINELS"] = ",".join(group.addresses)
+            process.env["PYTHONFAULTHANDLER"] = "1"
         self.database = LedgerServer(directory / "mariadb.log")
         self.blows: dict[str, Callable[[], None]] = {
             "web": self.hit_web,
@@ -98,6 +102,28 @@ class Chaos:
     def hit_database(self) -> None:
         self.database.kill()
         self.database.start()
+
+    def picture(self) -> str:
+        """What everybody does at the moment of a failure. Ends the processes: SIGABRT makes them show their stacks."""
+        lines = []
+        for process in (self.system.web, self.system.worker, self.system.relay):
+            assert process.popen is not None
+            lines.append(f"--- {process.name}: status {process.popen.poll()}")
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGABRT)
+            time.sleep(1.0)
+            lines.append(process.log.read_text(errors="replace")[-20_000:])
+        for node in self.group.nodes:
+            with contextlib.suppress(RedisError):
+                lines.append(f"--- {node.name}: {node.client.role()}")
+        try:
+            with connections["default"].cursor() as cursor:
+                for statement in ("SHOW FULL PROCESSLIST", "SELECT * FROM information_schema.innodb_trx"):
+                    cursor.execute(statement)
+                    lines += [f"--- {statement}", *map(str, cursor.fetchall())]
+        except DatabaseError as error:
+            lines.append(f"--- the database: {error!r}")
+        return "\n".join(lines)
 
 
 def send_packet(people: People) -> RedPacket:
@@ -160,6 +186,8 @@ def test_a_rush_survives_kills_at_random_moments(tmp_path: Path, group: Group, s
         waiting = Share.objects.filter(packet_id__in=ids, receiver_id__isnull=False, settled_at=None)
         wait_for(lambda: not waiting.exists(), "worker and relay settled all", seconds=HEAL_SECONDS)
         settle_seconds = time.monotonic() - healed_at
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{chaos.picture()}") from error
     finally:
         rush.ends.set()
         chaos.system.stop()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from redis.crc import key_slot
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as TimedOut
 
 from foundation import clock, ids, redis
 from redpacket import cache
@@ -247,3 +249,28 @@ class SlowRates(Rates):
     def arguments(self) -> tuple[int, int, int, int]:
         employee, employee_burst, packet, packet_burst = super().arguments()
         return employee * 100, employee_burst, packet * 100, packet_burst
+
+
+class SlowLine:
+    """A connection whose script is not known there, and whose second answer does not come in time."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None:
+        assert check_health is False
+
+    def read_response(self, *, disconnect_on_error: bool = False) -> object:
+        self.asked.append(disconnect_on_error)
+        if len(self.asked) == 1:
+            raise NoScriptError("NOSCRIPT No matching script.")
+        raise TimedOut("not in time")
+
+
+def test_a_line_whose_answer_may_still_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the thread's next grab would read the answer of this one. Sentinels' connections keep it unless told."""
+    line = SlowLine()
+    monkeypatch.setattr(cache._line, "connection", line)
+    with pytest.raises(TimedOut):
+        cache._ask([(cache._mark, ["k1:meta"], ["OPEN"])])
+    assert line.asked == [True, True]
