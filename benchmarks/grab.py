@@ -462,7 +462,8 @@ def print_saturated(found: dict[str, list[Result]]) -> dict[str, dict[str, float
     return facts
 
 
-def print_open(result: Result, lag: dict[str, float]) -> None:
+def print_open(result: Result, lag: dict[str, float], *, literal_us: float = 0.0) -> None:
+    """`literal_us`: what the literal design needs for a settled grab; 0 when it was not measured, or not all won."""
     cores = result.server_cpu * result.achieved / 1e6
     print(f"\n{result.name}: {result.offered:,.0f}/s offered, {result.achieved:,.0f}/s answered {result.counts}")
     for name, times in result.latencies.items():
@@ -470,6 +471,8 @@ def print_open(result: Result, lag: dict[str, float]) -> None:
     print("  settle lag         ms: " + "  ".join(f"{key} {value:,.0f}" for key, value in lag.items()))
     split = "  ".join(f"{name} {spent:,.0f}" for name, spent in result.cpu.items())
     print(f"  CPU µs an answer: {split}   in all without load {result.server_cpu:,.0f} = {cores:.2f} cores")
+    if literal_us:
+        print(f"  {literal_us / result.server_cpu:.1f}x less than the literal design")
 
 
 @contextlib.contextmanager
@@ -498,7 +501,8 @@ def measure_all(options: Any) -> dict[str, Any]:
         for name, rate, shares in cases:
             if rate:
                 result, lag = open_loop(servers, world, name, rate=rate, seconds=options.seconds, shares=shares)
-                print_open(result, lag)
+                is_settled = shares == EMPLOYEES  # all answers are winners'
+                print_open(result, lag, literal_us=costs["literal design"]["all"] if costs and is_settled else 0.0)
                 opened.append({**asdict(result), "settle_lag": lag})
         if options.rush:
             result, lag = rush(servers, shares=options.rush)

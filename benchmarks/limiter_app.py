@@ -12,15 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
+from paysys import wsgi
+
 OPEN = "/open"
-
-_django = get_wsgi_application()
-
-from foundation.api.limiter import BoundedApplication  # noqa: E402 - needs the apps, which the line above loads
 
 
 def wait(request: HttpRequest) -> JsonResponse:
@@ -38,12 +35,11 @@ def burn(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [path("api/work/wait", wait), path("api/work/burn", burn), path("", include("paysys.urls"))]
 os.environ.setdefault("PAYSYS_LOG_LEVEL", "ERROR")
-_bounded = BoundedApplication(_django)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     address = environ["PATH_INFO"]
     if address.startswith(OPEN):
         environ["PATH_INFO"] = address[len(OPEN) :]
-        return _django(environ, start_response)
-    return _bounded(environ, start_response)
+        return wsgi._serve(environ, start_response)
+    return wsgi.application(environ, start_response)

@@ -7,8 +7,8 @@ refusals fast and those admitted fast as well:
 * no more than `waiting` wait. A quarter as many as there are slots wait a quarter of a request's time;
 * nobody waits `wait_seconds` or longer;
 * nobody begins to wait when all slots have been taken for that long: what hangs would only make him wait in vain;
-* nobody begins to wait whose turn will not come in that time, as requests went lately. What comes in waves (all slots
-  taken in the same instant, of a provider that needs a second) would else keep a roomful waiting for their refusal.
+* nobody begins to wait whose turn will not come in half that time, as requests went lately. What comes in waves (all
+  slots taken in the same instant, of a provider that needs a second) would else keep a roomful waiting for nothing.
 
 Knows neither Django nor Redis. A process has a handful of limiters by name (`named`); what they saw is in `Figures`.
 Source: the first requirements text, 流量控制; design `performance.md`.
@@ -33,6 +33,8 @@ SECONDS_KEPT = 300
 """How many seconds of measurements a limiter keeps: the sliding window of the advice."""
 HELD_WEIGHT = 0.1
 """Of the newest request in the moving mean of how long slots are held."""
+TURN_SHARE = 0.5
+"""Of the patience, within which his turn must be expected: what is expected is a mean, and half come later."""
 MAX_ENDPOINTS = 300
 """Names of endpoints that are counted one by one; the rest counts as OTHER."""
 OTHER = "other"
@@ -254,7 +256,7 @@ class Limiter:
             return False
         if not self._held or before >= len(self._begins):
             return True
-        return self._begins[before] + self._held - came < patience
+        return self._begins[before] + self._held - came < patience * TURN_SHARE
 
     def _admit(self, count: _Count, began: float) -> None:
         self._begins.append(began)

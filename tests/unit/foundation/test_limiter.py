@@ -111,7 +111,7 @@ def test_nobody_waits_for_slots_that_are_stuck() -> None:
 
 
 def test_nobody_waits_whose_turn_will_not_come_in_time() -> None:
-    """Requests of 10 s, all begun together; patience 4 s. Who comes 5 s later would wait in vain, 7 s later not."""
+    """Requests of 10 s, all begun together; patience 4 s. Who comes 5 s later would wait in vain."""
     clock = Hand()
     own = make(2, waiting=2, wait_seconds=4.0, clock=clock)
     early = own.enter()
@@ -124,9 +124,9 @@ def test_nobody_waits_whose_turn_will_not_come_in_time() -> None:
     with pytest.raises(Full):
         own.enter()
     assert own.figures().waiting == 0
-    clock.at += 2.0
+    clock.at += 3.5
     own.leave(limiter.OTHER, second)
-    second = own.enter()  # 5 s among those of 10: 9.5 s in the mean; slots in 2.5 s and 9.5 s, so one may wait, not two
+    second = own.enter()  # 6.5 s among those of 10 s: slots are expected in 1.2 s and 9.7 s, so one may wait, not two
     began: list[float] = []
     thread = threading.Thread(target=lambda: began.append(own.enter()))
     thread.start()
