@@ -13,7 +13,14 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from collect.domain.rules import CHANNELS, MAX_AMOUNT_FEN, CodeKind
-from collect.domain.states import APPROVED_BINDINGS, BindingState, CodeState, CollectionState, CrmState
+from collect.domain.states import (
+    APPROVED_BINDINGS,
+    BindingState,
+    CodeState,
+    CollectionState,
+    CrmState,
+    RefundState,
+)
 from foundation import ids
 from foundation.db import sharding
 from foundation.db.fields import AsciiCharField, FenField
@@ -236,6 +243,8 @@ class Collection(models.Model):
         indexes = [
             models.Index(fields=["enterprise_id", "-created_at", "-id"], name="collection_enterprise"),
             models.Index(fields=["state", "expires_at"], name="collection_due"),
+            models.Index(fields=["attempt_no"], name="collection_attempt"),
+            models.Index(fields=["provider_no"], name="collection_provider"),
         ]
 
     def __str__(self) -> str:
@@ -243,14 +252,55 @@ class Collection(models.Model):
 
 
 @sharding.stored_on("default")
+class CollectionRefund(models.Model):
+    """A refund that the merchant asked for: his key names it, so that a repeat is the same refund.
+
+    The row fixes the refund's number before anything else; `state` is that of the refund's order in the end.
+    """
+
+    refund_no = AsciiCharField(_("refund number"), max_length=32, primary_key=True)
+    collection = models.ForeignKey(Collection, on_delete=models.PROTECT, related_name="refunds")
+    refund_key = AsciiCharField(max_length=64)
+    amount_fen = FenField(_("amount"))
+    reason = models.CharField(_("reason"), max_length=200)
+    actor = AsciiCharField(_("by"), max_length=64)
+    state = AsciiCharField(_("state"), max_length=16, choices=_choices(RefundState), default=RefundState.PENDING.value)
+    created_at = models.DateTimeField(_("made at"))
+    done_at = models.DateTimeField(_("done at"), null=True)
+
+    class Meta:
+        verbose_name = _("refund of a collection")
+        verbose_name_plural = _("refunds of collections")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["collection", "refund_key"], name="collectionrefund_key"),
+            models.CheckConstraint(condition=Q(amount_fen__gt=0), name="collectionrefund_amount"),
+            models.CheckConstraint(
+                condition=Q(state="PENDING", done_at__isnull=True) | (~Q(state="PENDING") & Q(done_at__isnull=False)),
+                name="collectionrefund_done_at",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.refund_no
+
+
+@sharding.stored_on("default")
 class CrmRecord(models.Model):
-    """The sales-order record of a paid order collection, as the CRM is told it; unique by the collection."""
+    """The sales-order record of a paid order collection, as the CRM is told it; unique by the collection.
+
+    Sent again at `next_at` until the CRM accepts it, or until `retry_until`: then it is DEAD and a person looks.
+    """
 
     collection = models.OneToOneField(Collection, on_delete=models.PROTECT, primary_key=True, related_name="crm_record")
     crm_order_no = AsciiCharField(_("CRM order"), max_length=64)
     state = AsciiCharField(_("state"), max_length=16, choices=_choices(CrmState), default=CrmState.WAITING.value)
     created_at = models.DateTimeField(_("made at"))
     done_at = models.DateTimeField(_("done at"), null=True)
+    next_at = models.DateTimeField(_("sent next at"))
+    retry_until = models.DateTimeField(_("tried until"))
+    tries = models.PositiveIntegerField(_("tries"), default=0)
+    last_error = models.CharField(_("last error"), max_length=255, blank=True, default="")
 
     class Meta:
         verbose_name = _("CRM record")
@@ -263,7 +313,66 @@ class CrmRecord(models.Model):
                 name="crmrecord_done_at",
             ),
         ]
-        indexes = [models.Index(fields=["state", "created_at"], name="crmrecord_state")]
+        indexes = [
+            models.Index(fields=["state", "created_at"], name="crmrecord_state"),
+            models.Index(fields=["state", "next_at"], name="crmrecord_due"),
+        ]
 
     def __str__(self) -> str:
         return self.crm_order_no
+
+
+@sharding.stored_on("default")
+class Manager(models.Model):
+    """An employee who looks after his enterprise's collecting: binds accounts, sees everybody's collections, refunds.
+
+    Everybody else sees and refunds nothing but what his own codes collected. Staff appoint.
+    """
+
+    employee = models.OneToOneField(Employee, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    appointed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("appointed by")
+    )
+    appointed_at = models.DateTimeField(_("appointed at"))
+
+    class Meta:
+        verbose_name = _("collection manager")
+        verbose_name_plural = _("collection managers")
+        default_permissions = ("view",)
+        permissions = [("appoint_manager", "Can appoint and dismiss collection managers")]
+
+    def __str__(self) -> str:
+        return str(self.employee_id)
+
+
+@sharding.stored_on("default")
+class DayFigure(models.Model):
+    """Roll-up: what one code collected on one business day by one channel. Triggers keep it with each collection.
+
+    The day is that of the payment; a refund, whenever it comes, lowers the day that it takes from. Codes that serve
+    once share one line per collector (`code_id` ""), or there would be as many lines as collections. The key is the
+    order in which InnoDB keeps the rows: a year of an enterprise is read from one place.
+    """
+
+    pk = models.CompositePrimaryKey("enterprise_id", "day", "employee_id", "code_id", "channel")
+    enterprise_id = models.BigIntegerField()
+    day = models.DateField(_("day"))
+    employee_id = models.BigIntegerField()
+    code_id = AsciiCharField(max_length=16)
+    channel = AsciiCharField(_("channel"), max_length=16)
+    count = models.BigIntegerField(_("collections"))
+    amount_fen = FenField(_("collected"))
+    refunded_fen = FenField(_("refunded"))
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(count__gt=0, refunded_fen__gte=0, refunded_fen__lte=F("amount_fen")),
+                name="dayfigure_amounts",
+            ),
+        ]
+        indexes = [models.Index(fields=["day", "enterprise_id"], name="dayfigure_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.enterprise_id} {self.code_id}"

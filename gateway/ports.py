@@ -8,7 +8,7 @@ the query decides later. FAILED is only said when the provider positively says t
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -49,6 +49,25 @@ class NoticeKind(StrEnum):
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
     PAYOUT = "PAYOUT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """A merchant's own account, when we ask as his service provider: the payer's money goes there, never through ours.
+
+    `account_no`: WeChat's sub_mchid, or the merchant's Alipay user id. `appid`: his sub_appid at WeChat, "" without.
+    """
+
+    account_no: str
+    appid: str = ""
+
+
+FindReceiver = Callable[[str], Receiver | None]
+"""Whose account an attempt is for; None: our own. Adapters ask it for every call and notice about an attempt."""
+
+
+def our_own(attempt_no: str) -> None:
+    """FindReceiver of an adapter that takes no payments for others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,7 +161,7 @@ def _build_wechat(credentials_file: str) -> WechatAdapter:
 
 @functools.lru_cache(maxsize=8)
 def _wechat(config: WechatConfig) -> WechatAdapter:
-    return WechatAdapter(config)
+    return WechatAdapter(config, selectors.find_receiver)
 
 
 def _build_wechat_legacy(credentials_file: str) -> WechatLegacyAdapter:
@@ -192,7 +192,7 @@ def _build_alipay(credentials_file: str) -> AlipayAdapter:
 
 @functools.lru_cache(maxsize=8)
 def _alipay(config: AlipayConfig) -> AlipayAdapter:
-    return AlipayAdapter(config)
+    return AlipayAdapter(config, selectors.find_receiver)
 
 
 def _build_kuaiqian(credentials_file: str) -> KuaiqianAdapter:

@@ -17,7 +17,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from foundation.db import roles
 from foundation.money import MAX_FEN
 from gateway.domain.routing import ClientClass, Kind, Scene, Terms
-from gateway.models import ChannelSetting, ClientGrade, Credential
+from gateway.models import AttemptReceiver, ChannelSetting, ClientGrade, Credential
+from gateway.ports import Receiver
 
 logger = structlog.get_logger("gateway")
 
@@ -128,3 +129,9 @@ def _read_credentials() -> tuple[CredentialVersion, ...]:
     rows = Credential.objects.using(roles.alias_for("default")).filter(is_active=True)
     names = ("id", "channel", "name", "fingerprint", "valid_from", "expires_at")
     return tuple(CredentialVersion(**row) for row in rows.values(*names))
+
+
+def find_receiver(attempt_no: str) -> Receiver | None:
+    """The merchant's own account that an attempt pays into; None for ours. Read from the database each time."""
+    row = AttemptReceiver.objects.filter(pk=attempt_no).first()
+    return None if row is None else Receiver(account_no=row.account_no, appid=row.appid)

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS orders (
     state TEXT NOT NULL CHECK (state IN ('OPEN', 'PAID', 'CLOSED')),
     notify_url TEXT NOT NULL, parameters TEXT NOT NULL, transaction_id TEXT UNIQUE, payer TEXT,
     created_at REAL NOT NULL, expires_at REAL NOT NULL, code_issued_at REAL NOT NULL, paid_at REAL,
+    receiver TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (channel, attempt_no),
     CHECK ((state = 'PAID') = (paid_at IS NOT NULL AND paid_fen IS NOT NULL AND transaction_id IS NOT NULL))
 );
@@ -84,7 +85,10 @@ class BooksClosed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a merchant asked to be paid. `code` is what the person scans; `parameters` the merchant's own request."""
+    """What a merchant asked to be paid. `code` is what the person scans; `parameters` the merchant's own request.
+
+    `receiver`: the sub-merchant whose account the money goes to, and in whose bills it stands; "" for our merchant's.
+    """
 
     channel: str
     attempt_no: str
@@ -101,6 +105,7 @@ class Order:
     expires_at: float
     code_issued_at: float
     paid_at: float | None
+    receiver: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +209,8 @@ class Books:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(SCHEMA)
+        if "receiver" not in {row["name"] for row in self._connection.execute("PRAGMA table_info(orders)")}:
+            self._connection.execute("ALTER TABLE orders ADD COLUMN receiver TEXT NOT NULL DEFAULT ''")
 
     def close(self) -> None:
         with self._lock:
@@ -247,7 +254,7 @@ class Books:
             self._execute(
                 "INSERT INTO orders VALUES (:channel, :attempt_no, :code, :subject, :amount_fen, :paid_fen,"
                 " :state, :notify_url, :parameters, :transaction_id, :payer, :created_at, :expires_at,"
-                " :code_issued_at, :paid_at)",
+                " :code_issued_at, :paid_at, :receiver)",
                 {**vars(order), "parameters": _dump(order.parameters)},
             )
 
@@ -431,9 +438,11 @@ class Books:
         statement = (
             "SELECT * FROM ("
             "SELECT 'payment' AS kind, attempt_no AS number, transaction_id AS provider_no, '' AS payment_id,"
-            " paid_fen AS amount_fen, paid_at AS moved_at FROM orders WHERE channel = ? AND state = 'PAID'"
+            " paid_fen AS amount_fen, paid_at AS moved_at FROM orders"
+            " WHERE channel = ? AND state = 'PAID' AND receiver = ''"
             " UNION ALL SELECT 'refund', refund_no, refund_id, o.transaction_id, -r.amount_fen, r.finished_at"
             " FROM refunds r JOIN orders o USING (channel, attempt_no) WHERE r.channel = ? AND r.state = 'SUCCESS'"
+            " AND o.receiver = ''"
             " UNION ALL SELECT 'payout', payout_no, payout_id, '', -amount_fen, paid_at"
             " FROM payouts WHERE channel = ? AND paid_at IS NOT NULL"
             " UNION ALL SELECT 'payout_return', payout_no, payout_id, '', amount_fen, returned_at"

@@ -75,7 +75,7 @@ class RefundNotAllowed(Refused):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderRequest:
-    """`expires_at`: seconds since 1970 by the simulator's clock."""
+    """`expires_at`: seconds since 1970 by the simulator's clock. `receiver`: as of simulator.books.Order."""
 
     channel: str
     attempt_no: str
@@ -85,6 +85,7 @@ class OrderRequest:
     notify_url: str
     parameters: Mapping[str, Any]
     expires_at: float
+    receiver: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,7 @@ def place_order(*, world: World, wanted: OrderRequest) -> Order:
                 expires_at=wanted.expires_at,
                 code_issued_at=now,
                 paid_at=None,
+                receiver=wanted.receiver,
             )
             world.books.add_order(order)
             return order

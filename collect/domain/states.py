@@ -3,6 +3,7 @@
 Binding     DRAFT → VERIFIED → APPROVED → ACTIVE ⇄ DISABLED; DRAFT, VERIFIED → REJECTED
 Code        ACTIVE → USED | DISABLED        (USED: a code that serves once was paid)
 Collection  OPEN → PAID | CLOSED, PAID → REFUNDED        (REFUNDED: all of it; money after CLOSED is returned by itself)
+Refund      PENDING → SUCCESS | FAILED
 CRM record  WAITING → DELIVERED | DEAD, DEAD → WAITING and DELIVERED → WAITING by replay
 """
 
@@ -35,6 +36,12 @@ class CollectionState(StrEnum):
     PAID = "PAID"
     CLOSED = "CLOSED"
     REFUNDED = "REFUNDED"
+
+
+class RefundState(StrEnum):
+    PENDING = "PENDING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
 
 
 class CrmState(StrEnum):

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     RECHARGE = "recharge"
     PAYMENT = "payment"
     REDPACKET = "redpacket"
+    COLLECT = "collect"
 
 
 class Scene(StrEnum):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gateway.models.channels import SECRET_COLUMN, ChannelSetting, ClientGrade, Credential
 from gateway.models.notices import Notice
-from gateway.models.records import CallRecord, RoutingDecision
+from gateway.models.records import AttemptReceiver, CallRecord, RoutingDecision
 
 __all__ = [
     "SECRET_COLUMN",
+    "AttemptReceiver",
     "CallRecord",
     "ChannelSetting",
     "ClientGrade",

@@ -1,4 +1,4 @@
-"""What was decided and what was called; rows are only added, and old calls purged. In the default database."""
+"""What was decided, for whom, and what was called; rows are only added, old calls purged. In the default database."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ class RoutingDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.order_no} {self.chosen or 'refused'}"
+
+
+@sharding.stored_on("default")
+class AttemptReceiver(models.Model):
+    """A merchant's own account that an attempt pays into; written before the provider hears of the attempt.
+
+    Attempts for our own account have no row. Insert only: a query, a close or a refund must name the same account.
+    """
+
+    attempt_no = AsciiCharField(max_length=32, primary_key=True)
+    channel = AsciiCharField(max_length=16)
+    account_no = AsciiCharField(max_length=32)
+    appid = AsciiCharField(max_length=32, blank=True, default="")
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.attempt_no} {self.account_no}"
 
 
 @sharding.stored_on("default")

@@ -18,8 +18,8 @@ from funds.domain import movements
 from funds.services import ledger
 from funds.services.ledger import InsufficientFunds
 from gateway.domain.routing import Kind
-from gateway.ports import Outcome, PrepayRequest, Result
-from gateway.services import calls, channels, routing
+from gateway.ports import Outcome, PrepayRequest, Receiver, Result
+from gateway.services import calls, channels, receivers, routing
 from orders import selectors as orders
 from orders.domain.records import AttemptRecord, NewAttempt, NewOrder, OrderRecord
 from orders.domain.states import AttemptState, OrderKind, OrderState
@@ -60,6 +60,20 @@ class Purchase:
     payment: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Particulars:
+    """What a channel needs to know beside the order: see gateway.ports.PrepayRequest.
+
+    `receiver`: the merchant's own account that the money goes to; None for ours.
+    """
+
+    payer_id: str = ""
+    payer_ip: str = ""
+    return_url: str = ""
+    receiver: Receiver | None = None
+
+
+NO_PARTICULARS = Particulars()
 NOTHING_TO_PAY: Mapping[str, Any] = {"kind": "none"}
 
 
@@ -73,6 +87,8 @@ def open_by_channel(
     subject: str,
     channel: str,
     scene: str,
+    particulars: Particulars = NO_PARTICULARS,
+    expires_at: dt.datetime | None = None,
     now: dt.datetime,
 ) -> Purchase:
     """Opens an order of `amount_fen` and a first attempt through `channel`, and asks the provider for the payment.
@@ -80,7 +96,8 @@ def open_by_channel(
     `channel` AUTO: the platform chooses; a retry with the same order number keeps what was chosen. Raises
     ChannelUnavailable for one that may not take this payment, before anything is opened; ChannelRefused (the order
     stays open for another attempt); and Busy when the provider gave no certain answer, or the channel is not answering
-    these days: repeat with the same order number. Nothing of money moves here.
+    these days: repeat with the same order number. Nothing of money moves here. `expires_at`: of the order, when it is
+    not settings.ORDER_LIFETIME_SECONDS from now.
     """
     channel = _route(
         channel=channel,
@@ -99,7 +116,7 @@ def open_by_channel(
         enterprise_id=payer.enterprise_id,
         subject=subject,
         business_no=business_no,
-        expires_at=_expires_at(now),
+        expires_at=expires_at or _expires_at(now),
     )
     first = NewAttempt(
         attempt_no=numbers.issue_attempt(order_no=order_no),
@@ -108,7 +125,8 @@ def open_by_channel(
         amount_fen=amount_fen,
         next_check_at=schedule.next_check(now=now, tries=0),
     )
-    return _try(opening.open_with_attempt(new=new, attempt=first, now=now), channel=channel, scene=scene, now=now)
+    order = opening.open_with_attempt(new=new, attempt=first, now=now)
+    return _try(order, channel=channel, scene=scene, particulars=particulars, now=now)
 
 
 def _expires_at(now: dt.datetime) -> dt.datetime:
@@ -118,9 +136,12 @@ def _expires_at(now: dt.datetime) -> dt.datetime:
 def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) -> Purchase:
     """One more attempt on an unpaid order, or the open one of the same channel and scene again.
 
-    An open attempt on another channel stays: the first success wins, a second one is returned by itself.
+    An open attempt on another channel stays: the first success wins, a second one is returned by itself. Raises
+    OrderNotPayable for a collection: it pays into the account that it was begun with, by its one attempt.
     """
     order = orders.get_order(order_no=order_no)
+    if order.kind is OrderKind.COLLECT:
+        raise OrderNotPayable({"order_no": order_no, "kind": order.kind.value})
     if order.state is OrderState.PENDING:
         channel = _route(
             channel=channel,
@@ -131,13 +152,14 @@ def try_channel(*, order_no: str, channel: str, scene: str, now: dt.datetime) ->
             scene=scene,
             now=now,
         )
-    return _try(order, channel=channel, scene=scene, now=now)
+    return _try(order, channel=channel, scene=scene, particulars=NO_PARTICULARS, now=now)
 
 
 CHANNEL_KINDS: Mapping[OrderKind, Kind] = {
     OrderKind.RECHARGE: Kind.RECHARGE,
     OrderKind.PAYMENT: Kind.PAYMENT,
     OrderKind.REDPACKET_SEND: Kind.REDPACKET,
+    OrderKind.COLLECT: Kind.COLLECT,
 }
 """What orders that are paid through a channel are called there."""
 
@@ -161,7 +183,7 @@ def _route(
     return routing.confirm(channel=channel, request=request, now=now)
 
 
-def _try(order: OrderRecord, *, channel: str, scene: str, now: dt.datetime) -> Purchase:
+def _try(order: OrderRecord, *, channel: str, scene: str, particulars: Particulars, now: dt.datetime) -> Purchase:
     order_no = order.order_no
     if order.state is OrderState.SUCCESS:
         return Purchase(order=order, payment=NOTHING_TO_PAY)
@@ -181,15 +203,19 @@ def _try(order: OrderRecord, *, channel: str, scene: str, now: dt.datetime) -> P
             next_check_at=schedule.next_check(now=now, tries=0),
             order_channel=order.channel,
         )
-    payment = attempt.payment or prepay(order=order, attempt=attempt, now=now)
+    payment = attempt.payment or prepay(order=order, attempt=attempt, particulars=particulars, now=now)
     return Purchase(order=orders.get_order(order_no=order_no), payment=payment)
 
 
-def prepay(*, order: OrderRecord, attempt: AttemptRecord, now: dt.datetime) -> Mapping[str, Any]:
+def prepay(
+    *, order: OrderRecord, attempt: AttemptRecord, particulars: Particulars = NO_PARTICULARS, now: dt.datetime
+) -> Mapping[str, Any]:
     """Asks the attempt's provider for what the person pays with, and notes the answer on the attempt.
 
     Raises ChannelRefused for the provider's no, and Busy without a certain answer: call again with the same attempt.
     """
+    if particulars.receiver is not None:
+        receivers.assign(attempt_no=attempt.attempt_no, channel=attempt.channel, receiver=particulars.receiver, now=now)
     request = PrepayRequest(
         attempt_no=attempt.attempt_no,
         amount_fen=attempt.amount_fen,
@@ -197,6 +223,9 @@ def prepay(*, order: OrderRecord, attempt: AttemptRecord, now: dt.datetime) -> M
         scene=attempt.scene,
         expires_at=schedule.provider_expiry(now=attempt.created_at, order_expires_at=order.expires_at or now),
         notify_url=notify_url(attempt.channel),
+        payer_id=particulars.payer_id,
+        payer_ip=particulars.payer_ip,
+        return_url=particulars.return_url,
     )
     result = Result(outcome=Outcome.UNKNOWN)
     for _ in range(PREPAY_TRIES):

@@ -134,7 +134,7 @@ def notice(*, credentials: AlipayCredentials, order: Order, refunds: list[Refund
         "notify_type": "trade_status_sync",
         "app_id": credentials.app_id,
         "auth_app_id": credentials.app_id,
-        "seller_id": credentials.seller_id,
+        "seller_id": order.receiver or credentials.seller_id,
         "charset": "utf-8",
         "version": "1.0",
         "gmt_create": time(order.created_at),

@@ -45,6 +45,11 @@ class Api:
             "native": functools.partial(self._prepay, scene="native"),
             "jsapi": functools.partial(self._prepay, scene="jsapi"),
             "h5": functools.partial(self._prepay, scene="h5"),
+            "partner_native": functools.partial(self._prepay, scene="native", is_partner=True),
+            "partner_jsapi": functools.partial(self._prepay, scene="jsapi", is_partner=True),
+            "partner_h5": functools.partial(self._prepay, scene="h5", is_partner=True),
+            "partner_query": functools.partial(self._query, is_partner=True),
+            "partner_close": functools.partial(self._close, is_partner=True),
             "query": self._query,
             "query_by_id": self._query,
             "close": self._close,
@@ -69,7 +74,7 @@ class Api:
         struck = self._world.faults.draw(
             among=ANSWER_FAULTS,
             channel=self._channel.name,
-            operation=action.removesuffix("_by_id"),
+            operation=action.removesuffix("_by_id").removeprefix("partner_"),
             attempt_no=_number(request=request, body=body, arguments=arguments),
         )
         if "timeout_before_effect" in struck:
@@ -167,9 +172,11 @@ class Api:
 
     # --- Actions ----------------------------------------------------------------------------------------------------
 
-    def _prepay(self, *, request: Request, body: bytes, arguments: Mapping[str, Any], scene: str) -> Answer:
+    def _prepay(
+        self, *, request: Request, body: bytes, arguments: Mapping[str, Any], scene: str, is_partner: bool = False
+    ) -> Answer:
         content = fields.read_body(body)
-        asked = fields.read_prepay(content, scene=scene)
+        asked = fields.read_prepay(content, scene=scene, is_partner=is_partner)
         self._check_mchid(asked.mchid)
         if asked.appid != self._world.credentials.appid:
             raise Failure(status=400, code="APPID_MCHID_NOT_MATCH", message="appid和mch_id不匹配，请检查后再试")
@@ -188,6 +195,7 @@ class Api:
                 notify_url=asked.notify_url,
                 parameters={**content, words.SCENE_FIELD: scene},
                 expires_at=now + ORDER_LIFE_SECONDS if asked.expires_at is None else asked.expires_at,
+                receiver=asked.sub_mchid,
             ),
         )
         if scene == "native":
@@ -196,16 +204,25 @@ class Api:
             return Answer(status=200, content={"prepay_id": order.code})
         return Answer(status=200, content={"h5_url": f"{request.host_url}{H5_PATH}?prepay_id={order.code}"})
 
-    def _query(self, *, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
-        self._check_mchid(request.args.get("mchid", ""))
+    def _query(
+        self, *, request: Request, body: bytes, arguments: Mapping[str, Any], is_partner: bool = False
+    ) -> Answer:
+        self._check_mchid(request.args.get("sp_mchid" if is_partner else "mchid", ""))
         order = desk.get_order(world=self._world, channel=self._channel.name, **arguments)
+        _check_sub_mchid(order, request.args.get("sub_mchid", "") if is_partner else "")
         refunds = self._world.books.list_refunds(order=order)
         return Answer(
             status=200, content=words.transaction(credentials=self._world.credentials, order=order, refunds=refunds)
         )
 
-    def _close(self, *, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
-        self._check_mchid(fields.read_close(fields.read_body(body)))
+    def _close(
+        self, *, request: Request, body: bytes, arguments: Mapping[str, Any], is_partner: bool = False
+    ) -> Answer:
+        mchid, sub_mchid = fields.read_close(fields.read_body(body), is_partner=is_partner)
+        self._check_mchid(mchid)
+        _check_sub_mchid(
+            desk.get_order(world=self._world, channel=self._channel.name, attempt_no=arguments["attempt_no"]), sub_mchid
+        )
         desk.close_order(world=self._world, channel=self._channel.name, attempt_no=arguments["attempt_no"])
         return Answer(status=204, content=None)
 
@@ -213,6 +230,7 @@ class Api:
         parameters = fields.read_body(body)
         asked = fields.read_refund(parameters)
         order = self._refunded_order(asked)
+        _check_sub_mchid(order, asked.sub_mchid)
         refund = desk.accept_refund(
             world=self._world,
             channel=self._channel,
@@ -241,11 +259,18 @@ class Api:
     def _query_refund(self, *, request: Request, body: bytes, arguments: Mapping[str, Any]) -> Answer:
         refund = desk.get_refund(world=self._world, channel=self._channel.name, refund_no=arguments["refund_no"])
         order = desk.get_order(world=self._world, channel=self._channel.name, attempt_no=refund.attempt_no)
+        _check_sub_mchid(order, request.args.get("sub_mchid", ""))
         return Answer(status=200, content=words.refund_answer(order=order, refund=refund))
 
     def _check_mchid(self, mchid: str) -> None:
         if mchid != self._world.credentials.mchid:
             raise parameter_error(field="mchid", issue="商户号与签名的商户号不一致")
+
+
+def _check_sub_mchid(order: Order, sub_mchid: str) -> None:
+    """An order is nobody else's: not a sub-merchant's without its number, nor our own with one."""
+    if order.receiver != sub_mchid:
+        raise Failure(status=404, code="ORDER_NOT_EXIST", message="订单不存在")
 
 
 def code_of(payment: Mapping[str, Any], *, credentials: Credentials) -> str | None:

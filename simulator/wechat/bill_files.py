@@ -79,7 +79,7 @@ def list_rows(*, world: World, channel_name: str, kind: str, day: dt.date) -> li
         orders = [
             order
             for order in world.books.list_orders_of(start=start, end=end)
-            if order.channel == channel_name and order.state == "PAID"
+            if order.channel == channel_name and order.state == "PAID" and not order.receiver
         ]
         refunds = [
             (refund, world.books.find_order(channel=channel_name, attempt_no=refund.attempt_no))
@@ -88,7 +88,11 @@ def list_rows(*, world: World, channel_name: str, kind: str, day: dt.date) -> li
         ]
     rows = [] if kind == "REFUND" else [(order.paid_at or 0.0, _payment(world, order)) for order in orders]
     if kind != "SUCCESS":
-        rows += [(refund.created_at, _refund(world, refund, order)) for refund, order in refunds if order is not None]
+        rows += [
+            (refund.created_at, _refund(world, refund, order))
+            for refund, order in refunds
+            if order and not order.receiver
+        ]
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 

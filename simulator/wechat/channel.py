@@ -15,6 +15,7 @@ from simulator.books import Notice, Order, Payout, Refund
 from simulator.desk import OPERATION_PAYMENT_NOTICE, OPERATION_PAYOUT_NOTICE, OPERATION_REFUND_NOTICE
 from simulator.wechat import bill_files, codes, notices, words
 from simulator.wechat.api import H5_PATH, Api, code_of
+from simulator.wechat.oauth import Oauth
 from simulator.world import NoticeDraft, OutgoingMessage, World
 
 _MINUTE = 60.0
@@ -54,14 +55,21 @@ class WechatChannel:
     def __init__(self, *, world: World) -> None:
         self._world = world
         self._api = Api(world=world, channel=self)
+        self._oauth = Oauth(clock=world.clock)
 
     def routes(self) -> list[Route]:
         transactions, refunds = "/v3/pay/transactions", "/v3/refund/domestic/refunds"
+        partner = "/v3/pay/partner/transactions"
         transfers = "/v3/fund-app/mch-transfer/transfer-bills"
         return [
             Route(f"{transactions}/native", methods=["POST"], endpoint="wechat.native"),
             Route(f"{transactions}/jsapi", methods=["POST"], endpoint="wechat.jsapi"),
             Route(f"{transactions}/h5", methods=["POST"], endpoint="wechat.h5"),
+            Route(f"{partner}/native", methods=["POST"], endpoint="wechat.partner_native"),
+            Route(f"{partner}/jsapi", methods=["POST"], endpoint="wechat.partner_jsapi"),
+            Route(f"{partner}/h5", methods=["POST"], endpoint="wechat.partner_h5"),
+            Route(f"{partner}/out-trade-no/<attempt_no>", methods=["GET"], endpoint="wechat.partner_query"),
+            Route(f"{partner}/out-trade-no/<attempt_no>/close", methods=["POST"], endpoint="wechat.partner_close"),
             Route(f"{transactions}/app", methods=["POST"], endpoint="wechat.scene"),
             Route(f"{transactions}/out-trade-no/<attempt_no>", methods=["GET"], endpoint="wechat.query"),
             Route(f"{transactions}/id/<transaction_id>", methods=["GET"], endpoint="wechat.query_by_id"),
@@ -76,6 +84,7 @@ class WechatChannel:
             Route("/v3/bill/fundflowbill", methods=["GET"], endpoint="wechat.fund_flow_bill"),
             Route("/v3/billdownload/file", methods=["GET"], endpoint="wechat.bill_download"),
             Route(f"/{H5_PATH}", methods=["GET"], endpoint="wechat.page"),
+            *self._oauth.routes(),
             Route("/v3/<path:rest>", endpoint="wechat.unknown"),
         ]
 
@@ -83,6 +92,8 @@ class WechatChannel:
         action = endpoint.partition(".")[2]
         if action == "page":
             return redirect(f"/pay?{urlencode({'code_url': request.args.get('prepay_id', '')})}", code=303)
+        if action.startswith("oauth_"):
+            return self._oauth.handle(action=action, request=request)
         return self._api.handle(action=action, request=request, arguments=arguments)
 
     def read_code(self, payment: Mapping[str, Any]) -> str | None:

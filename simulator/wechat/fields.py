@@ -34,7 +34,11 @@ class ParameterInvalid(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepay:
-    """A checked native, jsapi or h5 request. `expires_at`: seconds since 1970, None when it was left out."""
+    """A checked native, jsapi or h5 request. `expires_at`: seconds since 1970, None when it was left out.
+
+    `sub_mchid`: whose payment it is when a service provider asks, "" for a merchant's own. `appid` and `mchid` are
+    then what it calls sp_appid and sp_mchid.
+    """
 
     appid: str
     mchid: str
@@ -43,6 +47,7 @@ class Prepay:
     notify_url: str
     total_fen: int
     expires_at: float | None
+    sub_mchid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,7 @@ class RefundFields:
     refund_fen: int
     total_fen: int
     notify_url: str
+    sub_mchid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +91,13 @@ def read_body(content: bytes) -> dict[str, Any]:
     return body
 
 
-def read_prepay(body: Mapping[str, Any], *, scene: str) -> Prepay:
+def read_prepay(body: Mapping[str, Any], *, scene: str, is_partner: bool = False) -> Prepay:
     """`scene`: native, jsapi (the payer's openid is needed) or h5 (the payer's address and the kind of page are)."""
+    prefix = "sp_" if is_partner else ""
+    if is_partner:
+        _text(body, "sub_appid", maximum_bytes=32, is_required=False)
     if scene == "jsapi":
-        _text(_part(body, "payer"), "openid", maximum_bytes=128, at="/body/payer")
+        _text(_part(body, "payer"), f"{prefix}openid", maximum_bytes=128, at="/body/payer")
     elif scene == "h5":
         info = _part(body, "scene_info")
         _text(info, "payer_client_ip", maximum_bytes=45, at="/body/scene_info")
@@ -98,8 +107,9 @@ def read_prepay(body: Mapping[str, Any], *, scene: str) -> Prepay:
     total = _amount(body, "total")
     _text(body, "attach", maximum_bytes=128, is_required=False)
     return Prepay(
-        appid=_text(body, "appid", maximum_bytes=32),
-        mchid=_text(body, "mchid", maximum_bytes=32),
+        appid=_text(body, f"{prefix}appid", maximum_bytes=32),
+        mchid=_text(body, f"{prefix}mchid", maximum_bytes=32),
+        sub_mchid=_text(body, "sub_mchid", maximum_bytes=32) if is_partner else "",
         description=_text(body, "description", maximum_bytes=127),
         out_trade_no=_number(body, "out_trade_no", _OUT_TRADE_NO),
         notify_url=_url(body, is_required=True),
@@ -121,12 +131,15 @@ def read_refund(body: Mapping[str, Any]) -> RefundFields:
         refund_fen=_amount(body, "refund"),
         total_fen=_amount(body, "total"),
         notify_url=_url(body, is_required=False),
+        sub_mchid=_text(body, "sub_mchid", maximum_bytes=32, is_required=False),
     )
 
 
-def read_close(body: Mapping[str, Any]) -> str:
-    """The mchid."""
-    return _text(body, "mchid", maximum_bytes=32)
+def read_close(body: Mapping[str, Any], *, is_partner: bool = False) -> tuple[str, str]:
+    """The mchid (a service provider's sp_mchid) and its sub_mchid, "" for a merchant's own payment."""
+    if is_partner:
+        return _text(body, "sp_mchid", maximum_bytes=32), _text(body, "sub_mchid", maximum_bytes=32)
+    return _text(body, "mchid", maximum_bytes=32), ""
 
 
 def read_transfer(body: Mapping[str, Any], *, decrypt: Callable[[str], str]) -> Transfer:

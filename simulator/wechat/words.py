@@ -35,12 +35,20 @@ def trade_type(order: Order) -> str:
     return TRADE_TYPES[scene(order)]
 
 
+def merchant(*, credentials: Credentials, order: Order) -> dict[str, str]:
+    """Whose the transaction is, in the words of the one or the other mode."""
+    if not order.receiver:
+        return {"appid": credentials.appid, "mchid": credentials.mchid}
+    said = {"sp_appid": credentials.appid, "sp_mchid": credentials.mchid, "sub_mchid": order.receiver}
+    sub_appid = str(order.parameters.get("sub_appid") or "")
+    return {**said, "sub_appid": sub_appid} if sub_appid else said
+
+
 def transaction(*, credentials: Credentials, order: Order, refunds: list[Refund]) -> dict[str, Any]:
     """The object of the query and, for a payment just made, of TRANSACTION.SUCCESS."""
     state = trade_state(order=order, refunds=refunds)
     common = {
-        "appid": credentials.appid,
-        "mchid": credentials.mchid,
+        **merchant(credentials=credentials, order=order),
         "out_trade_no": order.attempt_no,
         "attach": order.parameters.get("attach") or "",
         "trade_state": state,
@@ -54,7 +62,7 @@ def transaction(*, credentials: Credentials, order: Order, refunds: list[Refund]
         "trade_type": trade_type(order),
         "bank_type": BANK_TYPE,
         "success_time": rfc3339(order.paid_at),
-        "payer": {"openid": order.payer},
+        "payer": {"sp_openid" if order.receiver else "openid": order.payer},
         "amount": {
             "total": order.paid_fen,
             "payer_total": order.paid_fen,
@@ -165,8 +173,11 @@ def refund_answer(*, order: Order, refund: Refund) -> dict[str, Any]:
 
 def refund_notice(*, credentials: Credentials, order: Order, refund: Refund) -> dict[str, Any]:
     """The object inside REFUND.*; the state is called `refund_status` here."""
+    ours = {
+        name: value for name, value in merchant(credentials=credentials, order=order).items() if "appid" not in name
+    }
     content = {
-        "mchid": credentials.mchid,
+        **ours,
         "transaction_id": order.transaction_id,
         "out_trade_no": order.attempt_no,
         "refund_id": refund.refund_id,

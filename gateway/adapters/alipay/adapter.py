@@ -27,12 +27,14 @@ from gateway.ports import (
     Bill,
     BillContent,
     BillKind,
+    FindReceiver,
     NoticeFact,
     Outcome,
     PayoutRequest,
     PrepayRequest,
     RefundRequest,
     Result,
+    our_own,
 )
 
 logger = structlog.get_logger("gateway.alipay")
@@ -99,8 +101,9 @@ Reader = Callable[[Mapping[str, Any]], Result]
 class AlipayAdapter:
     """gateway.ports.PaymentChannel, Payout, PayoutQuery and BillSource for Alipay. One instance serves all threads."""
 
-    def __init__(self, config: AlipayConfig) -> None:
+    def __init__(self, config: AlipayConfig, find_receiver: FindReceiver = our_own) -> None:
         self._config = config
+        self._find_receiver = find_receiver
         self._credentials = client.read_credentials(config.credentials_file)
         try:
             self._client = client.build_client(config, self._credentials)
@@ -126,6 +129,9 @@ class AlipayAdapter:
             or request.attempt_no,
             "time_expire": fields.beijing_text(request.expires_at),
         }
+        receiver = self._find_receiver(request.attempt_no)
+        if receiver is not None:  # whose account the money goes to; he has authorised our application to name it
+            content["seller_id"] = receiver.account_no
         if request.scene == "native":
             return self._precreate(request, content)
         pages = {
@@ -338,7 +344,7 @@ class AlipayAdapter:
 
     def read_notice(self, *, headers: Mapping[str, str], body: bytes, now: dt.datetime) -> NoticeFact:
         """See gateway.ports.NoticeReader. Raises NoticeInvalid and nothing else, whatever the bytes are."""
-        return notices.read(self._client, self._credentials, body=body, now=now)
+        return notices.read(self._client, self._credentials, body=body, now=now, find_receiver=self._find_receiver)
 
     @staticmethod
     def success_answer() -> Answer:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from gateway.adapters.alipay import client, fields
 from gateway.adapters.alipay.client import Credentials
 from gateway.adapters.alipay.fields import AnswerMismatch
-from gateway.ports import NoticeFact, NoticeInvalid, NoticeKind, Outcome, Result
+from gateway.ports import FindReceiver, NoticeFact, NoticeInvalid, NoticeKind, Outcome, Result, our_own
 
 MAX_AGE = dt.timedelta(hours=26)
 """Alipay repeats a notice for 25 hours; whether `notify_time` is renewed each time is not documented."""
@@ -25,7 +25,9 @@ MAX_PARAMETERS = 100
 NOTIFY_TYPE = "trade_status_sync"
 
 
-def read(sdk: Any, credentials: Credentials, *, body: bytes, now: dt.datetime) -> NoticeFact:
+def read(
+    sdk: Any, credentials: Credentials, *, body: bytes, now: dt.datetime, find_receiver: FindReceiver = our_own
+) -> NoticeFact:
     """The checked content of a notice; NoticeInvalid and nothing else, whatever the bytes are."""
     parameters = _verified(sdk, body)
     try:
@@ -35,7 +37,7 @@ def read(sdk: Any, credentials: Credentials, *, body: bytes, now: dt.datetime) -
     if not now - MAX_AGE < sent_at < now + MAX_AHEAD:
         raise NoticeInvalid("stale")
     try:
-        return _read_verified(credentials, parameters)
+        return _read_verified(credentials, find_receiver, parameters)
     except AnswerMismatch as mismatch:
         raise NoticeInvalid(mismatch.reason, is_signed=True) from mismatch
 
@@ -74,9 +76,11 @@ def _verified(sdk: Any, body: bytes) -> dict[str, str]:
     return filled
 
 
-def _read_verified(credentials: Credentials, parameters: Mapping[str, str]) -> NoticeFact:
+def _read_verified(credentials: Credentials, find_receiver: FindReceiver, parameters: Mapping[str, str]) -> NoticeFact:
+    """The seller is the merchant whom the trade was made for, or we."""
+    receiver = find_receiver(fields.number(parameters, "out_trade_no", fields.NUMBER_READ))
     fields.expect(parameters, "app_id", credentials.app_id)
-    fields.expect(parameters, "seller_id", credentials.seller_id)
+    fields.expect(parameters, "seller_id", credentials.seller_id if receiver is None else receiver.account_no)
     if fields.text(parameters, "notify_type") != NOTIFY_TYPE:
         raise AnswerMismatch("notify_type_unknown")
     fields.expect_currency(parameters)

@@ -19,7 +19,7 @@ from wechatpayv3 import WeChatPay, WeChatPayType
 from wechatpayv3.utils import load_public_key
 
 from gateway.adapters.wechat.values import AnswerMismatch, read_object
-from gateway.ports import CODE_ALREADY_PAID, CODE_NOT_FOUND, Outcome, Result
+from gateway.ports import CODE_ALREADY_PAID, CODE_NOT_FOUND, FindReceiver, Outcome, Receiver, Result, our_own
 
 logger = structlog.get_logger("gateway.wechat")
 
@@ -95,8 +95,11 @@ def read_credentials(credentials_file: str) -> Credentials:
     )
 
 
-def build_client(config: WechatConfig, credentials: Credentials) -> WeChatPay:
-    """The SDK's client, pointed at the configured address. No network. The only use of a private attribute."""
+def build_client(config: WechatConfig, credentials: Credentials, *, is_partner: bool = False) -> WeChatPay:
+    """The SDK's client, pointed at the configured address. No network. The only use of a private attribute.
+
+    `is_partner`: calls are made as a service provider (服务商模式) for one of its sub-merchants.
+    """
     client = WeChatPay(
         wechatpay_type=WeChatPayType.NATIVE,
         mchid=credentials.mchid,
@@ -107,6 +110,7 @@ def build_client(config: WechatConfig, credentials: Credentials) -> WeChatPay:
         public_key=credentials.platform_public_key,
         public_key_id=credentials.platform_public_key_id,
         timeout=(config.connect_timeout_seconds, config.read_timeout_seconds),
+        partner_mode=is_partner,
     )
     if not isinstance(getattr(client._core, "_gate_way", None), str):
         raise AddressNotSettable("wechatpayv3 has no _core._gate_way any more: the address cannot be set")
@@ -115,14 +119,19 @@ def build_client(config: WechatConfig, credentials: Credentials) -> WeChatPay:
 
 
 class Merchant:
-    """One merchant at one address. Holds no connection; one instance serves all threads."""
+    """One merchant at one address, also as the service provider of others (`find_receiver`).
 
-    def __init__(self, config: WechatConfig) -> None:
+    Holds no connection; one instance serves all threads.
+    """
+
+    def __init__(self, config: WechatConfig, find_receiver: FindReceiver = our_own) -> None:
+        self._find_receiver = find_receiver
         self._base_url = config.base_url.rstrip("/")
         self._credentials = read_credentials(config.credentials_file)
         try:
             self._public_key = load_public_key(self._credentials.platform_public_key)
             self._client = build_client(config, self._credentials)
+            self._partner_client = build_client(config, self._credentials, is_partner=True)
         except AddressNotSettable:
             raise
         except Exception as error:  # the SDK raises bare exceptions for keys it cannot load
@@ -157,10 +166,22 @@ class Merchant:
             code = "answer_unverified" if str(error) == UNVERIFIED else "call_failed"
             return Result(outcome=Outcome.UNKNOWN, code=code, message=repr(error)[:200])
 
-    def _check_merchant(self, data: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+    def _client_for(self, receiver: Receiver | None) -> tuple[WeChatPay, dict[str, str]]:
+        """The client, and what it is told of the sub-merchant."""
+        if receiver is None:
+            return self._client, {}
+        return self._partner_client, {"sub_mchid": receiver.account_no}
+
+    def _check_merchant(
+        self, data: Mapping[str, Any], fields: tuple[str, ...], *, receiver: Receiver | None = None
+    ) -> None:
+        """Ours by `fields` (mchid, appid); for a sub-merchant's the provider's are ours and the other is his."""
+        prefix = "" if receiver is None else "sp_"
         for field in fields:
-            if data.get(field) != getattr(self._credentials, field):
-                raise AnswerMismatch(f"{field}_mismatch")
+            if data.get(prefix + field) != getattr(self._credentials, field):
+                raise AnswerMismatch(f"{prefix}{field}_mismatch")
+        if receiver is not None and data.get("sub_mchid") != receiver.account_no:
+            raise AnswerMismatch("sub_mchid_mismatch")
 
 
 def read_error(status: int, data: Mapping[str, Any]) -> tuple[str, str]:

@@ -119,13 +119,15 @@ class NoticeCalls(PaymentCalls, PayoutCalls):
             number = read_text(data, "out_trade_no")
             if not OUT_TRADE_NO.fullmatch(number):
                 raise AnswerMismatch("number_malformed")
-            return number, self._read_payment(data)
-        self._check_merchant(data, fields=("mchid",))
+            return number, self._read_payment(data, self._find_receiver(number))
         if kind is NoticeKind.PAYOUT:
+            self._check_merchant(data, fields=("mchid",))
             number = read_text(data, "out_bill_no")
             if not OUT_BILL_NO.fullmatch(number):
                 raise AnswerMismatch("number_malformed")
             return number, self._read_transfer(data, payout_no=number)
+        receiver = self._find_receiver(read_text(data, "out_trade_no")) if "out_trade_no" in data else None
+        self._check_merchant(data, fields=("mchid",), receiver=receiver)
         number = read_text(data, "out_refund_no")
         if not OUT_REFUND_NO.fullmatch(number):
             raise AnswerMismatch("number_malformed")

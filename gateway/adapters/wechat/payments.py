@@ -26,7 +26,7 @@ from gateway.adapters.wechat.values import (
     read_provider_number,
     read_text,
 )
-from gateway.ports import CODE_ABNORMAL, Outcome, PrepayRequest, RefundRequest, Result
+from gateway.ports import CODE_ABNORMAL, Outcome, PrepayRequest, Receiver, RefundRequest, Result
 
 SUBJECT_MAX_BYTES = 127
 """`description`: string(127), counted by WeChat in UTF-8 bytes."""
@@ -73,8 +73,16 @@ class PaymentCalls(Merchant):
     """gateway.ports.Prepay, Query, Close, Refund, RefundQuery."""
 
     def prepay(self, request: PrepayRequest) -> Result:
-        """POST /v3/pay/transactions/{native,h5,jsapi}; scene page shows a native code on a page."""
+        """POST /v3/pay/transactions/{native,h5,jsapi}; scene page shows a native code on a page.
+
+        For a sub-merchant /v3/pay/partner/transactions/…; the payer's openid is that of our own application then.
+        """
         check_number(OUT_TRADE_NO, request.attempt_no)
+        receiver = self._find_receiver(request.attempt_no)
+        client, sub = self._client_for(receiver)
+        openid = "openid" if receiver is None else "sp_openid"
+        if receiver is not None and receiver.appid:
+            sub["sub_appid"] = receiver.appid
         scenes: dict[str, tuple[WeChatPayType, dict[str, Any]]] = {
             "native": (WeChatPayType.NATIVE, {}),
             "page": (WeChatPayType.NATIVE, {}),
@@ -82,7 +90,7 @@ class PaymentCalls(Merchant):
                 WeChatPayType.H5,
                 {"scene_info": {"payer_client_ip": request.payer_ip, "h5_info": {"type": "Wap"}}},
             ),
-            "jsapi": (WeChatPayType.JSAPI, {"payer": {"openid": request.payer_id}}),
+            "jsapi": (WeChatPayType.JSAPI, {"payer": {openid: request.payer_id}}),
         }
         if request.scene not in scenes:
             return Result(outcome=Outcome.FAILED, code="scene_unsupported")
@@ -97,7 +105,7 @@ class PaymentCalls(Merchant):
         return self._ask(
             "prepay",
             request.attempt_no,
-            lambda: self._client.pay(
+            lambda: client.pay(
                 description=cut_utf8(request.subject, SUBJECT_MAX_BYTES) or request.attempt_no,
                 out_trade_no=request.attempt_no,
                 amount={"total": request.amount_fen, "currency": CURRENCY},
@@ -105,6 +113,7 @@ class PaymentCalls(Merchant):
                 notify_url=request.notify_url,
                 pay_type=pay_type,
                 **more,
+                **sub,
             ),
             read,
             errors=dict.fromkeys(PREPAY_REFUSALS, Outcome.FAILED),
@@ -113,21 +122,24 @@ class PaymentCalls(Merchant):
     def query(self, *, attempt_no: str) -> Result:
         """GET /v3/pay/transactions/out-trade-no/{out_trade_no}."""
         check_number(OUT_TRADE_NO, attempt_no)
+        receiver = self._find_receiver(attempt_no)
+        client, sub = self._client_for(receiver)
 
         def read(data: Mapping[str, Any]) -> Result:
             if data.get("out_trade_no") != attempt_no:
                 raise AnswerMismatch("number_mismatch")
-            return self._read_payment(data)
+            return self._read_payment(data, receiver)
 
-        return self._ask("query", attempt_no, lambda: self._client.query(out_trade_no=attempt_no), read)
+        return self._ask("query", attempt_no, lambda: client.query(out_trade_no=attempt_no, **sub), read)
 
     def close(self, *, attempt_no: str) -> Result:
         """POST /v3/pay/transactions/out-trade-no/{out_trade_no}/close, answered by 204 without a body."""
         check_number(OUT_TRADE_NO, attempt_no)
+        client, sub = self._client_for(self._find_receiver(attempt_no))
         return self._ask(
             "close",
             attempt_no,
-            lambda: self._client.close(out_trade_no=attempt_no),
+            lambda: client.close(out_trade_no=attempt_no, **sub),
             lambda data: Result(outcome=Outcome.SUCCESS, code="closed"),
             errors=dict.fromkeys(PAID_ALREADY, Outcome.FAILED),
         )
@@ -136,6 +148,7 @@ class PaymentCalls(Merchant):
         """POST /v3/refund/domestic/refunds; the same out_refund_no refunds once however often it is sent."""
         check_number(OUT_TRADE_NO, request.attempt_no)
         check_number(OUT_REFUND_NO, request.refund_no)
+        client, sub = self._client_for(self._find_receiver(request.attempt_no))
 
         def read(data: Mapping[str, Any]) -> Result:
             result = read_refund(data, status_field="status", refund_no=request.refund_no)
@@ -146,23 +159,25 @@ class PaymentCalls(Merchant):
         return self._ask(
             "refund",
             request.refund_no,
-            lambda: self._client.refund(
+            lambda: client.refund(
                 out_refund_no=request.refund_no,
                 out_trade_no=request.attempt_no,
                 amount={"refund": request.amount_fen, "total": request.paid_fen, "currency": CURRENCY},
                 reason=cut_utf8(request.reason, REASON_MAX_BYTES),
                 notify_url=request.notify_url,
+                **sub,
             ),
             read,
         )
 
     def query_refund(self, *, refund_no: str, attempt_no: str = "") -> Result:
-        """GET /v3/refund/domestic/refunds/{out_refund_no}; WeChat needs no number of the payment."""
+        """GET /v3/refund/domestic/refunds/{out_refund_no}; the payment's number tells whose account it was."""
         check_number(OUT_REFUND_NO, refund_no)
+        client, sub = self._client_for(self._find_receiver(attempt_no))
         return self._ask(
             "query_refund",
             refund_no,
-            lambda: self._client.query_refund(out_refund_no=refund_no),
+            lambda: client.query_refund(out_refund_no=refund_no, **sub),
             lambda data: read_refund(data, status_field="status", refund_no=refund_no),
         )
 
@@ -185,9 +200,9 @@ class PaymentCalls(Merchant):
             return {"kind": "redirect", "url": read_text(data, "h5_url")}
         return {"kind": "code_url", "code_url": read_text(data, "code_url")}
 
-    def _read_payment(self, data: Mapping[str, Any]) -> Result:
+    def _read_payment(self, data: Mapping[str, Any], receiver: Receiver | None) -> Result:
         """A transaction of the query or of a notice; AnswerMismatch when it is not ours or not as documented."""
-        self._check_merchant(data, fields=("mchid", "appid"))
+        self._check_merchant(data, fields=("mchid", "appid"), receiver=receiver)
         state = read_text(data, "trade_state")
         outcome = TRADE_STATES.get(state, Outcome.UNKNOWN)
         message = str(data.get("trade_state_desc") or "")[:256]

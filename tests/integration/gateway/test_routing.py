@@ -66,7 +66,7 @@ def judged(channel: str, exclusion: str = "", weight: int = 100) -> dict[str, ob
 def test_without_a_row_a_channel_is_for_everything() -> None:
     terms = selectors.get_terms(channel="wechat")
     assert (terms.is_enabled, terms.min_fen, terms.max_fen) == (True, 1, MAX_FEN)
-    assert terms.kinds == {"recharge", "payment", "redpacket"}
+    assert terms.kinds == {"recharge", "payment", "redpacket", "collect"}
     assert terms.weights == {"VIP": 100, "LARGE": 100, "ORDINARY": 100}
 
 

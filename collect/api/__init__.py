@@ -1,0 +1,1 @@
+"""HTTP interface of scan to collect (design api.md): the merchants' REST endpoints and the payers' pages."""
