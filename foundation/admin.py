@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from foundation import admin_limits as admin_limits  # registers its pages
 from foundation import clock, notifications
+from foundation.admin_base import ReadOnlyAdmin as ReadOnlyAdmin
+from foundation.admin_base import change_link as change_link
+from foundation.admin_base import search_link as search_link
 from foundation.db import roles
 from foundation.models import (
     Alert,
@@ -31,41 +34,10 @@ from foundation.models import (
 )
 
 
-def search_link(page: str, text: str) -> SafeString:
-    """A link from a number to the list `page` (such as "orders_orderindex") that finds it; empty for no number."""
-    if not text:
-        return SafeString("")
-    return format_html('<a href="{}?q={}">{}</a>', reverse(f"admin:{page}_changelist"), text, text)
-
-
-def change_link(page: str, key: object, text: object = None) -> SafeString:
-    """A link to the page of one row; empty without a key."""
-    if key is None or key == "":
-        return SafeString("")
-    address = reverse(f"admin:{page}_change", args=[key])
-    return format_html('<a href="{}">{}</a>', address, key if text is None else text)
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """To be looked at by staff with the view permission; nothing can be added, changed or deleted, by nobody."""
-
-    actions = None
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 class DatabaseFilter(admin.SimpleListFilter):
     """Which database's outbox is shown."""
 
-    title = "database"
+    title = _("database")
     parameter_name = "database"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -76,11 +48,11 @@ class DatabaseFilter(admin.SimpleListFilter):
 
 
 class WaitingFilter(admin.SimpleListFilter):
-    title = "delivery"
+    title = _("delivery")
     parameter_name = "waiting"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "waiting"), ("no", "delivered")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("waiting")), ("no", _("delivered"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() in ("yes", "no"):
@@ -95,7 +67,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     list_display = ("id", "topic", "key", "tries", "created_at", "next_at", "done_at")
     list_filter = (DatabaseFilter, WaitingFilter, "topic")
     search_fields = ("=key",)
-    search_help_text = "Order, refund or attempt number (exact)"
+    search_help_text = _("Order, refund or attempt number (exact)")
     ordering = ("-id",)
     list_per_page = 50
 
@@ -222,7 +194,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_per_page = 20
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in ("object_key", "actor_id") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+        return lookup in ("object_key", "actor_id") or super().lookup_allowed(lookup, value, request)
 
 
 @admin.register(AuditSeal)

@@ -15,9 +15,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from redis.exceptions import RedisError
-from simple_history.admin import SimpleHistoryAdmin
 
 from foundation import flags, limiter_figures, limiter_settings
+from foundation.admin_base import HistoryAdmin, ModelAdmin
 from foundation.limiter_advice import Verdict
 from foundation.limiter_figures import Process, Seen
 from foundation.limiter_settings import ENDPOINT_PREFIX, SLOTS, WINDOWS
@@ -145,7 +145,7 @@ def _defaults() -> list[dict[str, Any]]:
 
 
 @admin.register(Limit)
-class LimitAdmin(SimpleHistoryAdmin):
+class LimitAdmin(HistoryAdmin):
     """Limits that staff have set, below them what all web processes see now."""
 
     form = LimitForm
@@ -225,7 +225,7 @@ def list_reached(rule: flags.Rule) -> list[Reached]:
 
 
 @admin.register(Flag)
-class FlagAdmin(SimpleHistoryAdmin):
+class FlagAdmin(HistoryAdmin):
     """Grey releases: what a flag switches, for whom, who is in, and every change."""
 
     form = FlagForm
@@ -255,7 +255,7 @@ class FlagAdmin(SimpleHistoryAdmin):
         flags.forget()
 
 
-class ChangeAdmin(admin.ModelAdmin):
+class ChangeAdmin(ModelAdmin):
     """All changes of one kind by time, deleted rows too; nobody edits them."""
 
     list_filter = ("history_type", "name")

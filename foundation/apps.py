@@ -13,6 +13,7 @@ class FoundationConfig(AppConfig):
             housekeeping,  # noqa: F401 - registers its job
             outbox,
             push,
+            static_pages,  # noqa: F401 - registers its job
         )
         from foundation.db import checks  # noqa: F401 - registers the system checks
 

@@ -36,7 +36,7 @@ INDEX_VARIABLE = "PAYSYS_BLIND_INDEX_KEYS"
 FILE_SUFFIX = "_FILE"
 
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,12}", re.ASCII)
-"""So that a closed secret of an authenticator (20 bytes) fits into the 80 characters of its column."""
+"""Short, for it stands in every closed value."""
 
 
 class KeysUnusable(Broken):

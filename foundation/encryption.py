@@ -97,6 +97,14 @@ def columns() -> list[Column]:
     return [column for _, column in sorted(_columns.items())]
 
 
+def column_of(*, model: type[models.Model], field: str) -> Column:
+    """The registered column. Raises ValueError."""
+    found = _columns.get(f"{model._meta.db_table}.{field}")
+    if found is None:
+        raise ValueError(f"{model._meta.label}.{field} is not registered as closed")
+    return found
+
+
 def tables() -> list[str]:
     """The tables that have such columns, by name."""
     return sorted({column.model._meta.db_table for column in columns()})

@@ -9,7 +9,8 @@ class IdentityConfig(AppConfig):
         from foundation import encryption
         from identity import jobs  # noqa: F401 - registers the jobs
         from identity.api import authentication  # noqa: F401 - registers the OpenAPI security scheme
-        from identity.models import Employee, ShortMessage
+        from identity.models import Authenticator, Employee, ShortMessage
 
         encryption.register(model=Employee, field="phone")
         encryption.register(model=ShortMessage, field="text")
+        encryption.register(model=Authenticator, field="secret")

@@ -14,9 +14,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin, change_link, search_link
+from foundation.admin_base import ReadOnlyAdmin, change_link, search_link
 from foundation.money import yuan_display
 from identity.models import Enterprise
 from redpacket.models import Reading, RedPacket, Settlement, Share
@@ -90,11 +91,11 @@ class RedPacketAdmin(ReadOnlyAdmin):
         page = Paginator(Enterprise.objects.order_by("name", "id"), ENTERPRISES_PER_PAGE).get_page(
             request.GET.get("page")
         )
-        totals = statistics.get_enterprise_totals(enterprise_ids=[one.pk for one in page], month=month)
+        totals = statistics.read_enterprise_totals(enterprise_ids=[one.pk for one in page], month=month)
         nothing = statistics.EnterpriseFigures()
         wanted = request.GET.get("enterprise", "")
         chosen = Enterprise.objects.filter(pk=int(wanted)).first() if _is_number(wanted) else None
-        days = statistics.get_enterprise_days(enterprise_id=chosen.pk, month=month) if chosen else {}
+        days = statistics.read_enterprise_days(enterprise_id=chosen.pk, month=month) if chosen else {}
         context = {
             **self.admin_site.each_context(request),
             "title": f"Red packets of {month:%Y-%m}",
@@ -108,39 +109,39 @@ class RedPacketAdmin(ReadOnlyAdmin):
         }
         return TemplateResponse(request, "redpacket/admin_statistics.html", context)
 
-    @admin.display(description="best luck")
+    @admin.display(description=_("best luck"))
     def best_share(self, packet: RedPacket) -> SafeString:
         return change_link("redpacket_share", packet.best_share_id)
 
-    @admin.display(description="sender", ordering="sender_id")
+    @admin.display(description=_("sender"), ordering="sender_id")
     def sender(self, packet: RedPacket) -> SafeString:
         return change_link(EMPLOYEES, packet.sender_id)
 
-    @admin.display(description="receiver")
+    @admin.display(description=_("receiver"))
     def receiver(self, packet: RedPacket) -> SafeString:
         return change_link(EMPLOYEES, packet.receiver_id)
 
-    @admin.display(description="funding order", ordering="funding_order_no")
+    @admin.display(description=_("funding order"), ordering="funding_order_no")
     def funding_order(self, packet: RedPacket) -> SafeString:
         return search_link(ORDERS, packet.funding_order_no)
 
-    @admin.display(description="refund order")
+    @admin.display(description=_("refund order"))
     def refund_order(self, packet: RedPacket) -> SafeString:
         return search_link(ORDERS, packet.refund_no)
 
-    @admin.display(description="rest")
+    @admin.display(description=_("rest"))
     def rest(self, packet: RedPacket) -> str:
         return "" if packet.rest_fen is None else yuan_display(packet.rest_fen)
 
-    @admin.display(description="total", ordering="total_fen")
+    @admin.display(description=_("total"), ordering="total_fen")
     def total(self, packet: RedPacket) -> str:
         return yuan_display(packet.total_fen)
 
-    @admin.display(description="shares")
+    @admin.display(description=_("shares"))
     def shares_link(self, packet: RedPacket) -> SafeString:
         return _link(Share, f"{packet.count} shares", packet__id__exact=packet.pk)
 
-    @admin.display(description="settlements")
+    @admin.display(description=_("settlements"))
     def settlements_link(self, packet: RedPacket) -> SafeString:
         return _link(Settlement, "settlement batches", packet__id__exact=packet.pk)
 
@@ -157,19 +158,19 @@ class ShareAdmin(ReadOnlyAdmin):
     list_select_related = ("settlement",)
     ordering = ("-id",)
 
-    @admin.display(description="amount", ordering="amount_fen")
+    @admin.display(description=_("amount"), ordering="amount_fen")
     def amount(self, share: Share) -> str:
         return yuan_display(share.amount_fen)
 
-    @admin.display(description="packet", ordering="packet")
+    @admin.display(description=_("packet"), ordering="packet")
     def packet_link(self, share: Share) -> SafeString:
         return change_link(PACKETS, share.packet_id)
 
-    @admin.display(description="receiver", ordering="receiver_id")
+    @admin.display(description=_("receiver"), ordering="receiver_id")
     def receiver(self, share: Share) -> SafeString:
         return change_link(EMPLOYEES, share.receiver_id)
 
-    @admin.display(description="receipt")
+    @admin.display(description=_("receipt"))
     def receipt(self, share: Share) -> SafeString:
         return search_link(ORDERS, share.receipt_no)
 
@@ -184,15 +185,15 @@ class SettlementAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     readonly_fields = ("shares_link",)
 
-    @admin.display(description="total", ordering="total_fen")
+    @admin.display(description=_("total"), ordering="total_fen")
     def total(self, settlement: Settlement) -> str:
         return yuan_display(settlement.total_fen)
 
-    @admin.display(description="packet", ordering="packet")
+    @admin.display(description=_("packet"), ordering="packet")
     def packet_link(self, settlement: Settlement) -> SafeString:
         return change_link(PACKETS, settlement.packet_id)
 
-    @admin.display(description="shares")
+    @admin.display(description=_("shares"))
     def shares_link(self, settlement: Settlement) -> SafeString:
         return _link(Share, f"{settlement.share_count} shares", settlement__id__exact=settlement.pk)
 
@@ -208,10 +209,10 @@ class ReadingAdmin(ReadOnlyAdmin):
     search_fields = ("=packet__id", "=employee_id")
     ordering = ("-id",)
 
-    @admin.display(description="packet", ordering="packet")
+    @admin.display(description=_("packet"), ordering="packet")
     def packet_link(self, reading: Reading) -> SafeString:
         return change_link(PACKETS, reading.packet_id)
 
-    @admin.display(description="reader", ordering="employee_id")
+    @admin.display(description=_("reader"), ordering="employee_id")
     def reader(self, reading: Reading) -> SafeString:
         return change_link(EMPLOYEES, reading.employee_id)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from django.db.models import Count, F, Q, Sum
-from redis.exceptions import RedisError
 
-from foundation import redis
+from foundation import caching
 from foundation.errors import NotFound
 from foundation.proof import ProofLine
 from identity import selectors as identity
@@ -177,27 +175,33 @@ LARGE_PACKET = 500
 """From this many shares on a filling packet is counted once in FILLING_SECONDS, whoever looks."""
 FILLING_SECONDS = 1
 CLOSED_SECONDS = 600
+STALE_SECONDS = 1
+"""An old answer stands in this long while one caller counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Front:
+    """`is_final`: the packet has closed and all of its claimed shares are settled, so that nothing changes any more."""
+
     claimed_fen: int
     claimed_count: int
     claims: ClaimPage
+    is_final: bool = False
 
 
-def front_key(*, packet_id: str) -> str:
-    """string, JSON of `_Front`: a large filling packet for FILLING_SECONDS, one that cannot change any more longer."""
-    return f"rp:{{{packet_id}}}:front"
+def front_key(*, packet_id: str, is_concluded: bool) -> str:
+    """Where `foundation.caching` keeps the first part of a packet's details, before and after its conclusion."""
+    return _FRONT.key(packet_id, is_concluded)
 
 
 def forget_front(*, packet_id: str) -> None:
-    """Drops what Redis holds of the packet's details; after the commit that changes them. May raise RedisError."""
-    redis.client().delete(front_key(packet_id=packet_id))
+    """Drops what Redis holds of the packet's details; after the commit that changes them."""
+    for is_concluded in (False, True):
+        caching.forget(_FRONT, packet_id, is_concluded)
 
 
 def _read_front(packet: RedPacket) -> _Front:
-    """From Redis for concluded and for large packets, else, and when Redis is away, from the database.
+    """Of concluded and of large packets through the cache (whatever the number who look), else from the database.
 
     Nothing of a concluded packet changes but that its last shares settle: until they have, it lives no longer than a
     filling one.
@@ -205,54 +209,59 @@ def _read_front(packet: RedPacket) -> _Front:
     is_concluded = packet.concluded_at is not None
     if not is_concluded and packet.count < LARGE_PACKET:
         return _count_front(packet)
-    key = front_key(packet_id=packet.pk)
-    try:
-        known = redis.client().get(key)
-    except RedisError:
-        return _count_front(packet)
-    if isinstance(known, str):
-        front = _front_from_text(packet, known)
-        if not is_concluded or front.claimed_count == packet.claimed_count:
-            return front
-    front = _count_front(packet)
-    unsettled = Share.objects.filter(packet_id=packet.pk, receiver_id__isnull=False, settled_at=None)
-    seconds = CLOSED_SECONDS if is_concluded and not unsettled.exists() else FILLING_SECONDS
-    try:
-        redis.client().set(key, _front_to_text(front), ex=seconds)
-    except RedisError:
-        logger.warning("details not cached", packet_id=packet.pk, exc_info=True)
-    return front
+    return caching.read(_FRONT, packet.pk, is_concluded, compute=lambda: _count_front(packet))
 
 
 def _count_front(packet: RedPacket) -> _Front:
     totals = _claims_of([packet])[packet.pk]
     claims = list_claims(packet_id=packet.pk, after=None, limit=CLAIMS_SHOWN)
-    return _Front(claimed_fen=totals[0], claimed_count=totals[1], claims=claims)
+    is_final = False
+    if packet.concluded_at is not None:
+        unsettled = Share.objects.filter(packet_id=packet.pk, receiver_id__isnull=False, settled_at=None)
+        is_final = not unsettled.exists()
+    return _Front(claimed_fen=totals[0], claimed_count=totals[1], claims=claims, is_final=is_final)
 
 
-def _front_to_text(front: _Front) -> str:
+def _front_to_data(front: _Front) -> Any:
     rows = [
-        [share.share_no, share.amount_fen, share.receiver_id, _text(share.claimed_at), _text(share.settled_at)]
+        [
+            share.packet_id,
+            share.share_no,
+            share.amount_fen,
+            share.receiver_id,
+            _text(share.claimed_at),
+            _text(share.settled_at),
+        ]
         for share in front.claims.items
     ]
-    return json.dumps([front.claimed_fen, front.claimed_count, rows, front.claims.next_after])
+    return [front.claimed_fen, front.claimed_count, rows, front.claims.next_after, front.is_final]
 
 
-def _front_from_text(packet: RedPacket, text: str) -> _Front:
-    claimed_fen, claimed_count, rows, next_after = json.loads(text)
+def _front_from_data(data: Any) -> _Front:
+    claimed_fen, claimed_count, rows, next_after, is_final = data
     shares = tuple(
         Share(
-            packet_id=packet.pk,
+            packet_id=packet_id,
             share_no=share_no,
             amount_fen=amount_fen,
             receiver_id=receiver_id,
             claimed_at=dt.datetime.fromisoformat(claimed_at),
             settled_at=dt.datetime.fromisoformat(settled_at) if settled_at else None,
         )
-        for share_no, amount_fen, receiver_id, claimed_at, settled_at in rows
+        for packet_id, share_no, amount_fen, receiver_id, claimed_at, settled_at in rows
     )
     page = ClaimPage(items=shares, next_after=tuple(next_after) if next_after else None)
-    return _Front(claimed_fen=claimed_fen, claimed_count=claimed_count, claims=page)
+    return _Front(claimed_fen=claimed_fen, claimed_count=claimed_count, claims=page, is_final=is_final)
+
+
+_FRONT: caching.Kind[_Front] = caching.Kind(
+    name="redpacket.front",
+    version=1,
+    fresh_seconds=lambda front: CLOSED_SECONDS if front.is_final else FILLING_SECONDS,
+    stale_seconds=STALE_SECONDS,
+    dump=_front_to_data,
+    load=_front_from_data,
+)
 
 
 def _text(moment: dt.datetime | None) -> str | None:

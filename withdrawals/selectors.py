@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from django.db.models import Q, Sum
+from django.db.models import Min, Q, Sum
 
 from foundation import clock
 from foundation.errors import NotFound
@@ -79,3 +79,37 @@ def account_age_days(*, employee_id: int, enterprise_id: int, now: dt.datetime) 
     """Whole days since the employee's wallet was opened; 0 without one."""
     opened_at = funds.opened_at(account=employee_account(employee_id, enterprise_id))
     return 0 if opened_at is None else max(0, (now - opened_at).days)
+
+
+PAYOUT_LOOK_BACK = dt.timedelta(days=60)
+"""A payout that its provider decides later than this after the application is met by its number only."""
+
+
+def iterate_payouts(*, channel: str, start: dt.datetime, end: dt.datetime) -> Iterator[Withdrawal]:
+    """Payouts of the channel that left our account with `start` ≤ finished_at < `end`, those that came back too."""
+    rows = Withdrawal.objects.filter(
+        state__in=[WithdrawalState.SUCCESS, WithdrawalState.RETURNED],
+        created_at__gte=start - PAYOUT_LOOK_BACK,
+        created_at__lt=end,
+        payout_channel=channel,
+        finished_at__gte=start,
+        finished_at__lt=end,
+    )
+    yield from rows.iterator(chunk_size=2000)
+
+
+def iterate_returned(*, channel: str, start: dt.datetime, end: dt.datetime) -> Iterator[tuple[Withdrawal, dt.datetime]]:
+    """Payouts that the payee's bank sent back, with the moment at which we heard of it, `start` ≤ moment < `end`."""
+    back_at = Min("events__happened_at", filter=Q(events__state=WithdrawalState.RETURNED))
+    rows = Withdrawal.objects.filter(state=WithdrawalState.RETURNED, payout_channel=channel).annotate(back_at=back_at)
+    for row in rows.filter(back_at__gte=start, back_at__lt=end).iterator(chunk_size=2000):
+        yield row, row.back_at
+
+
+def find_payouts(*, numbers: Sequence[str]) -> dict[str, Withdrawal]:
+    """Withdrawals by their present payout number."""
+    found: dict[str, Withdrawal] = {}
+    for place in range(0, len(numbers), 500):
+        for row in Withdrawal.objects.filter(payout_no__in=numbers[place : place + 500]):
+            found[str(row.payout_no)] = row
+    return found

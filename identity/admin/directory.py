@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from foundation import crypto
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ModelAdmin, ReadOnlyAdmin, TabularInline
+from foundation.admin_reveal import RevealAdmin
 from identity.models import MESSAGE_COLUMN, AccessToken, Employee, Enterprise, Group, GroupMember, ShortMessage
 
 
-class NeverDeleted(admin.ModelAdmin):
+class NeverDeleted(ModelAdmin):
     """Directory data is changed by staff with the permission; what money points at is never deleted."""
 
     actions = None
@@ -27,7 +29,8 @@ class EnterpriseAdmin(NeverDeleted):
 
 
 @admin.register(Employee)
-class EmployeeAdmin(NeverDeleted):
+class EmployeeAdmin(RevealAdmin, NeverDeleted):
+    revealed = (("phone", _("phone")),)
     list_display = ("id", "code", "name", "enterprise", "is_active", "last_login_at")
     list_filter = ("enterprise", "is_active")
     search_fields = ("=id", "code", "name")
@@ -39,7 +42,7 @@ class EmployeeAdmin(NeverDeleted):
         return False
 
 
-class MemberInline(admin.TabularInline):
+class MemberInline(TabularInline):
     model = GroupMember
     extra = 0
     fields = ("employee",)
@@ -79,6 +82,6 @@ class ShortMessageAdmin(ReadOnlyAdmin):
     fields = ("created_at", "phone_masked", "purpose", "state", "shown_text")
     list_per_page = 50
 
-    @admin.display(description="text")
+    @admin.display(description=_("text"))
     def shown_text(self, message: ShortMessage) -> str:
         return crypto.decrypt(message.text, column=MESSAGE_COLUMN) if message.text else ""

@@ -8,6 +8,7 @@ from typing import Any
 import django_otp
 from django.conf import settings
 from django.contrib import admin, messages
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,24 +20,21 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django_otp.plugins.otp_static import admin as static_admin  # noqa: F401 - registers what is taken out below
 from django_otp.plugins.otp_static.models import StaticDevice
-from django_otp.plugins.otp_totp import admin as totp_admin  # noqa: F401
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ModelAdmin, ReadOnlyAdmin
 from foundation.errors import PaysysError
-from identity.models import StaffProfile
+from identity.models import Authenticator, StaffProfile
 from identity.services import staff_codes
 
-# The library's own pages show secrets and let them be typed.
-admin.site.unregister(TOTPDevice)
+# The library's own page shows codes and lets them be typed.
 admin.site.unregister(StaticDevice)
 
 OPEN_PAGES = ("staff_code", "staff_enrol", "admin:login", "admin:logout", "admin:jsi18n")
 
 
 @admin.register(StaffProfile)
-class StaffProfileAdmin(admin.ModelAdmin):
+class StaffProfileAdmin(ModelAdmin):
     """Superusers say who is which employee; nobody says it of himself alone and unseen: the admin logs each change."""
 
     actions = None
@@ -59,7 +57,7 @@ class StaffProfileAdmin(admin.ModelAdmin):
         return ("user",) if obj is not None else ()
 
 
-@admin.register(TOTPDevice)
+@admin.register(Authenticator)
 class AuthenticatorAdmin(ReadOnlyAdmin):
     """Who has an authenticator. A lost one is removed by a superuser; its owner then sets up another."""
 
@@ -69,7 +67,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     search_fields = ("user__username",)
     list_per_page = 50
 
-    def has_delete_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return bool(request.user.is_superuser)
 
 

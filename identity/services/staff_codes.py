@@ -1,7 +1,8 @@
 """One-time codes of staff (动态验证码): an authenticator (TOTP, RFC 6238) and recovery codes, each good for one use.
 
-The tables are django-otp's; what decides is here: under the lock of the device's row, in constant time, and wrong codes
-make the next try wait 1, 2, 4, 8 … seconds. Of recovery codes only a keyed hash is kept.
+What decides is here: under the lock of the device's row, in constant time, and wrong codes make the next try wait 1, 2,
+4, 8 … seconds. The secret of an authenticator is closed (identity.models.Authenticator); of recovery codes, in
+django-otp's table, only a keyed hash is kept.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import secrets
 from base64 import b32encode
 from typing import ClassVar
+from urllib.parse import quote, urlencode
 
 import segno
 from django.conf import settings
@@ -20,13 +22,16 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django_otp.models import Device
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation.db import roles, transactions
 from foundation.errors import Rejected
-from identity.models import StaffProfile
+from identity.models import Authenticator, StaffProfile
 
 AUTHENTICATOR, RECOVERY = "authenticator", "recovery"
+STEP_SECONDS, DIGITS = 30, 6
+"""What every authenticator app makes when it is told nothing else."""
+TOLERANCE_STEPS = 1
+"""Before and behind the present one, for clocks that are not right and people who type slowly."""
 RECOVERY_CODES = 10
 RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 RECOVERY_LENGTH = 12
@@ -75,7 +80,7 @@ class AlreadyEnrolled(Rejected):
 
 def has_device(*, user_id: int) -> bool:
     """Whether this member of staff has a confirmed authenticator."""
-    return TOTPDevice.objects.filter(user_id=user_id, confirmed=True).exists()
+    return Authenticator.objects.filter(user_id=user_id, confirmed=True).exists()
 
 
 def verify(*, user: AbstractBaseUser, code: str, now: dt.datetime) -> str:
@@ -93,7 +98,7 @@ def accept(*, user: AbstractBaseUser, code: str, now: dt.datetime) -> Device:
     is_recovery = not (typed.isascii() and typed.isdigit())
 
     def work() -> Device | Rejected:
-        kind = StaticDevice if is_recovery and typed else TOTPDevice
+        kind = StaticDevice if is_recovery and typed else Authenticator
         rows = kind.objects.select_for_update().filter(user_id=user.pk, confirmed=True)
         device = rows.order_by("id").first()
         if device is None:
@@ -116,10 +121,10 @@ def accept(*, user: AbstractBaseUser, code: str, now: dt.datetime) -> Device:
 
 def name_of(device: Device) -> str:
     """How a decision names the device."""
-    return f"{'totp' if isinstance(device, TOTPDevice) else RECOVERY}:{device.pk}"
+    return f"{'totp' if isinstance(device, Authenticator) else RECOVERY}:{device.pk}"
 
 
-def _seconds_to_wait(device: TOTPDevice | StaticDevice, now: dt.datetime) -> int:
+def _seconds_to_wait(device: Authenticator | StaticDevice, now: dt.datetime) -> int:
     failures, last = device.throttling_failure_count, device.throttling_failure_timestamp
     if not failures or last is None:
         return 0
@@ -128,14 +133,14 @@ def _seconds_to_wait(device: TOTPDevice | StaticDevice, now: dt.datetime) -> int
     return max(0, int(left) + (left > int(left)))
 
 
-def _use_totp(device: TOTPDevice, typed: str, now: dt.datetime) -> bool:
+def _use_totp(device: Authenticator, typed: str, now: dt.datetime) -> bool:
     """Compares with every step within the tolerance, whichever fits; a step is never used again, nor an older one."""
     found = None
-    given = typed.encode()
-    for offset in range(-device.tolerance, device.tolerance + 1):
-        maker = TOTP(device.bin_key, device.step, device.t0, device.digits, offset)
+    given, secret = typed.encode(), device.bin_key
+    for offset in range(-TOLERANCE_STEPS, TOLERANCE_STEPS + 1):
+        maker = TOTP(secret, step=STEP_SECONDS, digits=DIGITS, drift=offset)
         maker.time = now.timestamp()
-        wanted = f"{maker.token():0{device.digits}d}".encode()
+        wanted = f"{maker.token():0{DIGITS}d}".encode()
         if hmac.compare_digest(wanted, given) and maker.t() > device.last_t:
             found = maker.t() if found is None else found
     if found is None:
@@ -154,29 +159,29 @@ def _digest(device: StaticDevice, recovery_code: str) -> str:
     return hmac.new(key, text, hashlib.sha256).hexdigest()[:DIGEST_LENGTH]
 
 
-def start(*, user: AbstractBaseUser) -> TOTPDevice:
+def start(*, user: AbstractBaseUser) -> Authenticator:
     """The authenticator that waits for its first code, made when there is none. Raises AlreadyEnrolled."""
 
-    def work() -> TOTPDevice:
+    def work() -> Authenticator:
         get_user_model()._default_manager.select_for_update().get(pk=user.pk)
         if has_device(user_id=user.pk):
             raise AlreadyEnrolled()
-        waiting = TOTPDevice.objects.filter(user_id=user.pk, confirmed=False).order_by("id").first()
-        return waiting or TOTPDevice.objects.create(user_id=user.pk, name=AUTHENTICATOR, confirmed=False)
+        waiting = Authenticator.objects.filter(user_id=user.pk, confirmed=False).order_by("id").first()
+        return waiting or Authenticator.objects.create(user_id=user.pk, name=AUTHENTICATOR, confirmed=False)
 
     return transactions.run(work, using=roles.alias_for("default"))
 
 
-def confirm(*, user: AbstractBaseUser, code: str, now: dt.datetime) -> tuple[TOTPDevice, list[str]]:
+def confirm(*, user: AbstractBaseUser, code: str, now: dt.datetime) -> tuple[Authenticator, list[str]]:
     """The first code proves that the authenticator works; the recovery codes come back this once.
 
     Raises AlreadyEnrolled, StaffCodeThrottled, StaffCodeInvalid. Locks the user's row, then the device's.
     """
     waiting = start(user=user)
 
-    def work() -> tuple[TOTPDevice, list[str]] | Rejected:
+    def work() -> tuple[Authenticator, list[str]] | Rejected:
         get_user_model()._default_manager.select_for_update().get(pk=user.pk)
-        device = TOTPDevice.objects.select_for_update().get(pk=waiting.pk)
+        device = Authenticator.objects.select_for_update().get(pk=waiting.pk)
         if device.confirmed:
             return AlreadyEnrolled()
         wait = _seconds_to_wait(device, now)
@@ -207,20 +212,24 @@ def _new_recovery_codes(user: AbstractBaseUser) -> list[str]:
     return codes
 
 
-def provide(*, user: AbstractBaseUser) -> TOTPDevice:
+def provide(*, user: AbstractBaseUser) -> Authenticator:
     """The user's confirmed authenticator, made without a first code when there is none: for demo worlds and tests."""
-    made = TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).order_by("id").first()
-    return made or TOTPDevice.objects.create(user_id=user.pk, name=AUTHENTICATOR, confirmed=True)
+    made = Authenticator.objects.filter(user_id=user.pk, confirmed=True).order_by("id").first()
+    return made or Authenticator.objects.create(user_id=user.pk, name=AUTHENTICATOR, confirmed=True)
 
 
-def secret_of(device: TOTPDevice) -> str:
+def secret_of(device: Authenticator) -> str:
     """The secret in base32, as an authenticator takes it by hand."""
     return b32encode(device.bin_key).decode()
 
 
-def qr_of(device: TOTPDevice) -> str:
+def qr_of(device: Authenticator) -> str:
     """The QR of the secret as an SVG element; loads nothing from anywhere."""
-    made = segno.make(device.config_url, micro=False, error="m")
+    issuer = settings.STAFF_CODES_ISSUER.replace(":", "")
+    # The form that authenticators read: github.com/google/google-authenticator/wiki/Key-Uri-Format
+    wanted = {"secret": secret_of(device), "issuer": issuer, "digits": DIGITS, "period": STEP_SECONDS}
+    address = f"otpauth://totp/{quote(f'{issuer}:{device.user.get_username()}')}?{urlencode(wanted, quote_via=quote)}"
+    made = segno.make(address, micro=False, error="m")
     return str(made.svg_inline(scale=5, border=4, dark="#000", light="#fff"))
 
 

@@ -237,7 +237,7 @@ class StatisticsView(APIView):
         query = StatisticsQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         year = query.validated_data.get("year", clock.business_date(clock.now()).year)
-        return Response(statistics_data(statistics.get_person_year(person=_person(request), year=year)))
+        return Response(statistics_data(statistics.read_person_year(person=_person(request), year=year)))
 
 
 @require_safe

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import structlog
-from redis.exceptions import RedisError
 
 from foundation import outbox, push
 from foundation.db import roles, transactions
@@ -27,6 +26,7 @@ from identity import selectors as identity
 from redpacket import selectors
 from redpacket.domain.states import PacketKind, PacketState
 from redpacket.models import RedPacket, Settlement, Share
+from redpacket.services import statistics
 
 logger = structlog.get_logger("redpacket")
 
@@ -133,10 +133,9 @@ def conclude_packet(*, packet_id: str, now: dt.datetime) -> bool:
         return bool(changed)
 
     is_mine = transactions.run(work, using=alias)
-    try:
-        selectors.forget_front(packet_id=packet_id)
-    except RedisError:
-        logger.warning("old details of the packet stay for a second", packet_id=packet_id, exc_info=True)
+    selectors.forget_front(packet_id=packet_id)
+    if is_mine:
+        statistics.forget_concluded(packet_id=packet_id)
     return is_mine
 
 

@@ -12,7 +12,7 @@ from foundation.errors import Broken, NotFound
 from payments.services import refunds
 from redpacket.domain.states import PacketState, packet_sources
 from redpacket.models import RedPacket
-from redpacket.services import closing, publishing
+from redpacket.services import closing, publishing, statistics
 
 DRAFT_KEEP_SECONDS = 24 * 3600
 """A draft without a decision for a day belongs to a request that died before its order; a late payment is returned."""
@@ -44,6 +44,7 @@ def open_packet(*, packet_id: str, now: dt.datetime) -> RedPacket:
     if packet.state == PacketState.CANCELLED:  # the sweep of drafts was faster
         return _return_late_payment(packet, now)
     if packet.state == PacketState.OPEN:
+        statistics.forget_opened(packet=packet)
         publishing.try_publish(packet_id=packet_id, now=now)
     return packet
 

@@ -3,24 +3,35 @@
 Sent are packets that opened; what came back of them stands in `returned_fen` once they have closed. Received are
 claims, whether or not their money has arrived yet. Every query reads a range of an index that begins with the employee
 or the enterprise: one year of one person, one month of some enterprises.
+
+`get_…` asks the database, `read_…` the cache first (foundation.caching). A packet that opens or closes forgets its
+sender's, its luckiest one's and its enterprise's figures at once; a claim forgets nothing, for grabs are many: a
+receiver's present year, and the enterprises' list, are up to PRESENT_SECONDS and STAFF_SECONDS old.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
-from foundation import clock
+from foundation import caching, clock
+from foundation.db import roles
 from payments.domain.people import Person
 from redpacket.models import RedPacket, Share
 
 FIRST_YEAR, LAST_YEAR = 2000, 2999
 MONTHS = range(1, 13)
+PRESENT_SECONDS, PAST_SECONDS = 5, 3600
+"""How long a person's present and former years are fresh."""
+STAFF_SECONDS = 30
+"""How long the pages of staff are."""
+STALE_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,3 +160,96 @@ def _of_month(month: dt.date) -> QuerySet[RedPacket]:
     first = month.replace(day=1)
     following = (first + dt.timedelta(days=31)).replace(day=1)
     return RedPacket.objects.filter(opened_at__gte=clock.day_start(first), opened_at__lt=clock.day_start(following))
+
+
+# --- Through the cache ----------------------------------------------------------------------------------------------
+
+
+def _person_fresh_seconds(year: PersonYear) -> float:
+    return PRESENT_SECONDS if year.year >= clock.business_date(clock.now()).year else PAST_SECONDS
+
+
+def _person_load(data: Any) -> PersonYear:
+    year, rows = data
+    names = Figures.__dataclass_fields__
+    months = tuple(Figures(**dict(zip(names, row, strict=True))) for row in rows)
+    return PersonYear(year=year, total=sum(months, Figures()), months=months)
+
+
+def _enterprise_load(row: Sequence[int]) -> EnterpriseFigures:
+    return EnterpriseFigures(**dict(zip(EnterpriseFigures.__dataclass_fields__, row, strict=True)))
+
+
+PERSON_YEAR: caching.Kind[PersonYear] = caching.Kind(
+    name="redpacket.person_year",
+    version=1,
+    fresh_seconds=_person_fresh_seconds,
+    stale_seconds=STALE_SECONDS,
+    dump=lambda year: [year.year, [astuple(month) for month in year.months]],
+    load=_person_load,
+)
+ENTERPRISE_DAYS: caching.Kind[dict[dt.date, EnterpriseFigures]] = caching.Kind(
+    name="redpacket.enterprise_days",
+    version=1,
+    fresh_seconds=STAFF_SECONDS,
+    stale_seconds=STALE_SECONDS,
+    dump=lambda days: [[day.isoformat(), astuple(figures)] for day, figures in days.items()],
+    load=lambda data: {dt.date.fromisoformat(day): _enterprise_load(row) for day, row in data},
+)
+ENTERPRISE_TOTALS: caching.Kind[dict[int, EnterpriseFigures]] = caching.Kind(
+    name="redpacket.enterprise_totals",
+    version=1,
+    fresh_seconds=STAFF_SECONDS,
+    stale_seconds=STALE_SECONDS,
+    dump=lambda totals: [[enterprise_id, astuple(figures)] for enterprise_id, figures in totals.items()],
+    load=lambda data: {enterprise_id: _enterprise_load(row) for enterprise_id, row in data},
+)
+
+
+def read_person_year(*, person: Person, year: int) -> PersonYear:
+    """As `get_person_year`, up to PRESENT_SECONDS old."""
+    return caching.read(
+        PERSON_YEAR, person.employee_id, year, compute=lambda: get_person_year(person=person, year=year)
+    )
+
+
+def read_enterprise_days(*, enterprise_id: int, month: dt.date) -> dict[dt.date, EnterpriseFigures]:
+    """As `get_enterprise_days`, up to STAFF_SECONDS old."""
+    return caching.read(
+        ENTERPRISE_DAYS,
+        enterprise_id,
+        month.replace(day=1),
+        compute=lambda: get_enterprise_days(enterprise_id=enterprise_id, month=month),
+    )
+
+
+def read_enterprise_totals(*, enterprise_ids: Sequence[int], month: dt.date) -> dict[int, EnterpriseFigures]:
+    """As `get_enterprise_totals`, up to STAFF_SECONDS old. The key names a list of enterprises by its digest."""
+    named = hashlib.sha256(repr(sorted(enterprise_ids)).encode()).hexdigest()[:32]
+    return caching.read(
+        ENTERPRISE_TOTALS,
+        named,
+        month.replace(day=1),
+        compute=lambda: get_enterprise_totals(enterprise_ids=enterprise_ids, month=month),
+    )
+
+
+def forget_opened(*, packet: RedPacket) -> None:
+    """After the commit by which a packet opened: its sender's year and its enterprise's month."""
+    if packet.opened_at is not None:
+        day = clock.business_date(packet.opened_at)
+        alias = roles.alias_for("redpacket")
+        caching.forget_after_commit(PERSON_YEAR, packet.sender_id, day.year, using=alias)
+        caching.forget_after_commit(ENTERPRISE_DAYS, packet.enterprise_id, day.replace(day=1), using=alias)
+
+
+def forget_concluded(*, packet_id: str) -> None:
+    """After the commit by which a packet was concluded: as `forget_opened`, and the luckiest one's year."""
+    packet = RedPacket.objects.filter(pk=packet_id).first()
+    if packet is None:
+        return
+    forget_opened(packet=packet)
+    best = Share.objects.filter(pk=packet.best_share_id).first() if packet.best_share_id is not None else None
+    if best is not None and best.receiver_id is not None and best.claimed_at is not None:
+        year = clock.business_date(best.claimed_at).year
+        caching.forget_after_commit(PERSON_YEAR, best.receiver_id, year, using=roles.alias_for("redpacket"))

@@ -23,9 +23,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin
+from foundation.admin_reveal import RevealAdmin
 from foundation.errors import InvalidRequest, PaysysError
 from foundation.money import yuan_display
+from foundation.words import code_word
 from identity import selectors as identity
 from identity.services import staff_codes
 from withdrawals.admin.words import actor_names, error_text, staff_id, when
@@ -63,9 +65,10 @@ class AssignedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Withdrawal)
-class WithdrawalAdmin(ReadOnlyAdmin):
+class WithdrawalAdmin(RevealAdmin, ReadOnlyAdmin):
     """List, page and decisions; see the module."""
 
+    revealed = (("payee_account", _("payee")), ("payee_name", _("holder")))
     actions = ("approve_many",)  # type: ignore[assignment]
     list_display = (
         "order_no", "state_text", "amount", "channel", "payee_masked", "employee_id", "review", "approvals",
@@ -105,7 +108,8 @@ class WithdrawalAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"), ordering="state")
     def state_text(self, row: Withdrawal) -> SafeString | str:
-        return format_html("<strong>{}</strong>", row.state) if row.state == WithdrawalState.APPLIED else row.state
+        word = code_word(row.state)
+        return format_html("<strong>{}</strong>", word) if row.state == WithdrawalState.APPLIED else word
 
     @admin.display(description=_("amount"), ordering="amount_fen")
     def amount(self, row: Withdrawal) -> SafeString:
@@ -154,7 +158,7 @@ class WithdrawalAdmin(ReadOnlyAdmin):
         if shown is not None:
             total = shown.queryset.order_by().aggregate(count=Count("pk"), fen=Sum("amount_fen"))
             page = [row.amount_fen for row in shown.result_list]
-            answer.context_data |= {  # type: ignore[attr-defined]
+            answer.context_data |= {
                 "filter_count": total["count"],
                 "filter_amount": yuan_display(total["fen"] or 0),
                 "page_count": len(page),
@@ -213,6 +217,7 @@ class WithdrawalAdmin(ReadOnlyAdmin):
             "can_check": row.state in AT_PROVIDER and user.has_perm(OPERATE),
             "can_reissue": row.state == WithdrawalState.UNKNOWN and user.has_perm(PROPOSE),
             "minimum": REASON_MIN_LENGTH,
+            "reveal_address": self.reveal_address(request, row),
         }
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -276,7 +281,7 @@ class WithdrawalAdmin(ReadOnlyAdmin):
         except PaysysError as error:
             messages.error(request, error_text(error))
         else:
-            messages.success(request, gettext("The provider was asked: %s.") % state.value)
+            messages.success(request, gettext("The provider was asked: %s.") % code_word(state.value))
         return HttpResponseRedirect(reverse(CHANGE, args=[row.order_no]))
 
     def _step(
@@ -300,7 +305,9 @@ class WithdrawalAdmin(ReadOnlyAdmin):
                 messages.error(request, error_text(error))
                 row = self._row(request, order_no)
             else:
-                messages.success(request, gettext("%(no)s is %(state)s.") % {"no": row.order_no, "state": row.state})
+                messages.success(
+                    request, gettext("%(no)s is %(state)s.") % {"no": row.order_no, "state": code_word(row.state)}
+                )
                 return HttpResponseRedirect(reverse(CHANGE, args=[row.order_no]))
         if row.state != WithdrawalState.APPLIED:
             return HttpResponseRedirect(reverse(CHANGE, args=[row.order_no]))
@@ -359,13 +366,13 @@ def _approve_one(number: str, digest: str, approver: Approver) -> dict[str, Any]
         row = approving.approve(order_no=number, approver=approver, seen_digest=digest, comment="", now=clock.now())
     except PaysysError as error:
         return {"order_no": number, "is_done": False, "text": error_text(error)}
-    return {"order_no": number, "is_done": True, "text": row.state}
+    return {"order_no": number, "is_done": True, "text": code_word(row.state)}
 
 
 def _why_not(request: HttpRequest, row: Withdrawal, own_employee_id: int | None) -> str:
     """Why this person cannot approve it now; empty when he can."""
     if row.state != WithdrawalState.APPLIED:
-        return gettext("it does not wait for approval (%s)") % row.state
+        return gettext("it does not wait for approval (%s)") % code_word(row.state)
     if row.employee_id == own_employee_id:
         return gettext("it is your own")
     spoken = [item for item in row.decisions.all() if item.round == row.approval_round]

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ModelAdmin, ReadOnlyAdmin
 from foundation.errors import PaysysError
 from foundation.forms import YuanField
 from foundation.money import yuan_display
@@ -58,7 +58,7 @@ class PolicyForm(forms.ModelForm):
 
 
 @admin.register(PayoutPolicy)
-class PayoutPolicyAdmin(admin.ModelAdmin):
+class PayoutPolicyAdmin(ModelAdmin):
     """One row for each channel and "*" for all; amounts are typed in yuan. The admin's log keeps each change."""
 
     form = PolicyForm
@@ -106,11 +106,15 @@ class PayoutPolicyAdmin(admin.ModelAdmin):
 class ReissueAdmin(ReadOnlyAdmin):
     """New payout numbers: proposed with the provider's "no such order", approved by another person."""
 
-    list_display = ("id", "withdrawal_id", "old_payout_no", "new_payout_no", "proposed_by", "approved_by")
+    list_display = ("id", "order_no", "old_payout_no", "new_payout_no", "proposed_by", "approved_by")
     list_select_related = ("proposed_by", "approved_by")
     search_fields = ("=withdrawal__order_no", "=old_payout_no", "=new_payout_no")
     ordering = ("-id",)
     list_per_page = 20
+
+    @admin.display(description=_("withdrawal"), ordering="withdrawal_id")
+    def order_no(self, row: Reissue) -> str:
+        return str(row.withdrawal_id)
 
     def has_view_permission(self, request: HttpRequest, obj: Reissue | None = None) -> bool:
         wanted = ("withdrawals.view_reissue", PROPOSE, APPROVE_REISSUE)

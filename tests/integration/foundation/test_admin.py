@@ -8,10 +8,10 @@ from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.test import Client, RequestFactory
 from django.urls import reverse
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation.admin import ReadOnlyAdmin
 from foundation.models import Alert, IdempotencyRecord, JobLock, JobRun, NodeLease, OutboxEvent
+from identity.models import Authenticator
 from risk.models import ListEntry
 from tests.worlds import NOW
 
@@ -88,7 +88,7 @@ def test_searching_for_chinese_text_finds_nothing_and_does_not_fail(chief: Clien
     assert chief.get(address(model, "changelist"), {"q": "企业"}).status_code == 200
 
 
-OWN_PAGES: dict[type, set[str]] = {ListEntry: {"add"}, TOTPDevice: {"delete"}}
+OWN_PAGES: dict[type, set[str]] = {ListEntry: {"add"}, Authenticator: {"delete"}}
 """What these allow goes through a page or a service of their own: an entry with its reason, a lost device."""
 
 

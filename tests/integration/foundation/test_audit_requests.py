@@ -10,10 +10,10 @@ from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client, RequestFactory
 from django.urls import reverse
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation import audit, audit_requests
 from foundation.models import AuditEntry, JobLock
+from identity.models import Authenticator
 from tests.worlds import NOW
 
 pytestmark = [pytest.mark.django_db(databases="__all__"), pytest.mark.filterwarnings("ignore:No directory at")]
@@ -97,7 +97,7 @@ def test_a_refused_attempt_is_recorded_and_changed_nothing(chief: Client) -> Non
 
 def test_who_has_not_typed_his_code_is_recorded_with_the_detour(client: Client) -> None:
     user = User.objects.create_superuser("half", password="x")
-    TOTPDevice.objects.create(user=user, name="phone", confirmed=True)
+    Authenticator.objects.create(user=user, name="phone", confirmed=True)
     client.force_login(user)
     answer, row = post(client, reverse("admin:auth_group_add"), {"name": "sneaked"})
     assert (answer.status_code, row.action, row.details["status"]) == (302, "staff.add", 302)

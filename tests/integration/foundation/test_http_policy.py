@@ -27,7 +27,7 @@ ALWAYS = {
         ("/api/v1/wallet", 401, http_policy.NO_PAGE),
         ("/api/v1/nothing", 404, http_policy.NO_PAGE),
         ("/api/schema/", 200, http_policy.NO_PAGE),
-        ("/api/docs/", 200, http_policy.ADMIN),
+        ("/api/docs/", 200, http_policy.STYLED),
         ("/healthz", 200, http_policy.NO_PAGE),
         ("/admin/login/", 200, http_policy.ADMIN),
         ("/admin/", 302, http_policy.ADMIN),
@@ -47,13 +47,14 @@ def test_a_page_with_a_policy_of_its_own_keeps_it() -> None:
     assert answer.headers[http_policy.CSP] == PAGE_POLICY
 
 
-@pytest.mark.parametrize("policy", [http_policy.NO_PAGE, http_policy.PAGE, http_policy.ADMIN])
+@pytest.mark.parametrize("policy", [http_policy.NO_PAGE, http_policy.PAGE, http_policy.STYLED, http_policy.ADMIN])
 def test_no_policy_lets_scripts_in_from_elsewhere_or_inline(policy: str) -> None:
     parts = dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
-    assert parts.get("script-src", parts["default-src"]) in ("'self'", "'none'")
+    scripts = parts.get("script-src", parts["default-src"])
+    assert scripts == "'self' 'unsafe-eval'" if policy == http_policy.ADMIN else scripts in ("'self'", "'none'")
     assert parts["frame-ancestors"] == "'none'"
-    assert "unsafe-eval" not in policy
-    assert ("unsafe-inline" in policy) == (policy == http_policy.ADMIN)
+    assert ("unsafe-eval" in policy) == (policy == http_policy.ADMIN)
+    assert ("unsafe-inline" in policy) == (policy in (http_policy.STYLED, http_policy.ADMIN))
 
 
 def test_an_error_of_ours_bears_them_and_says_nothing_of_the_inside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django_otp.oath import TOTP
-from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
 from foundation import clock
+from identity.models import Authenticator
 from identity.services import staff_codes
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -26,7 +26,7 @@ def staff() -> User:
     return User.objects.create_user(f"s-{uuid.uuid4().hex[:8]}", password=PASSWORD, is_staff=True, is_superuser=True)
 
 
-def code_of(device: TOTPDevice, now: dt.datetime) -> str:
+def code_of(device: Authenticator, now: dt.datetime) -> str:
     maker = TOTP(device.bin_key)
     maker.time = now.timestamp()
     return f"{maker.token():06d}"
@@ -40,7 +40,7 @@ def test_a_code_is_used_once_and_an_older_one_no_more() -> None:
     for used in (code_of(device, now), older):
         with pytest.raises(staff_codes.StaffCodeInvalid):
             staff_codes.verify(user=user, code=used, now=now)
-        TOTPDevice.objects.filter(pk=device.pk).update(throttling_failure_count=0)
+        Authenticator.objects.filter(pk=device.pk).update(throttling_failure_count=0)
     assert staff_codes.verify(user=user, code=code_of(device, now + STEP), now=now + STEP)
 
 
@@ -75,7 +75,7 @@ def test_set_up_on_the_page_then_asked_for_at_log_in_and_a_recovery_code_works_o
     user = staff()
     assert client.login(username=user.username, password=PASSWORD)
     page = client.get(reverse("staff_enrol"))
-    device = TOTPDevice.objects.get(user=user, confirmed=False)
+    device = Authenticator.objects.get(user=user, confirmed=False)
     assert "<svg" in page.content.decode()
     assert staff_codes.secret_of(device) in page.content.decode()
     assert "no-store" in page["Cache-Control"]

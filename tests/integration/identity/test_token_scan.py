@@ -36,6 +36,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/recharges": {"amount_fen": 100, "channel": "wechat", "scene": "native"},
     "POST /api/v1/transfers": {"amount_fen": 1, "memo": "lunch"},
     "POST /api/v1/bank-cards": CARD,
+    "POST /api/v1/collect/codes": {"kind": "plain"},
+    "POST /api/v1/collect/merchants": {"channel": "wechat", "sub_merchant_no": "1900001234", "display_name": "Shop"},
+    "POST /api/v1/collect/codes/{code_id}/payments": {"amount_fen": 100, "channel": "wechat", "scene": "native"},
+    "POST /api/v1/collect/collections/{collection_id}/refunds": {"amount_fen": 1, "reason": "broken"},
     "PUT /api/v1/wechat-account": {"openid": "o123456789", "holder": "张三", "phone_code": "000000"},
 }
 """Bodies of what names no thing."""
@@ -47,6 +51,8 @@ ONLY_REFUSED = {
     "POST /api/v1/bank-cards": {422},  # the code of the short message is wrong
     "PUT /api/v1/wechat-account": {422},
     "POST /api/v1/redpackets/{packet_id}/reading": {403, 404, 409},
+    "POST /api/v1/collect/codes/{code_id}/payments": {400, 409, 410, 422},
+    "POST /api/v1/collect/collections/{collection_id}/refunds": {400, 404, 409},
 }
 """Where nothing succeeds in this small world, and what is answered; every other operation must succeed once."""
 
@@ -61,7 +67,7 @@ def own_requests(operation: Operation, side: Side) -> Iterator[tuple[str, dict[s
         for thing in PATHS[name]:
             yield operation.path.replace(f"{{{name}}}", side.things[thing]), OWN_BODIES.get(operation.label, body)
         return
-    query = "?box=sent" if "box" in operation.queries else ""
+    query = "?box=sent" if "box" in operation.queries else "?month=2026-11" if "month" in operation.queries else ""
     tried = 0
     for field in operation.fields:
         rest = OWN_BODIES.get(f"{operation.label} {field}", OWN_BODIES.get(operation.label))
@@ -77,7 +83,7 @@ def own_requests(operation: Operation, side: Side) -> Iterator[tuple[str, dict[s
 def call(side: Side, operation: Operation, path: str, body: dict[str, Any] | None, token: Token) -> list[Any]:
     """As everybody who may call it, with the token's next number each time."""
     answers = []
-    for scheme in sorted(operation.schemes):
+    for scheme in sorted(operation.schemes) or ["nobody's"]:
         content = json.dumps(body).encode() if body is not None else b""
         headers = side.headers(operation.method, path, content, is_signed=scheme == "signedRequest")
         is_used_up = operation.method == "POST" and operation.path.endswith(CONSUMING)
@@ -115,5 +121,5 @@ def test_no_answer_of_any_operation_holds_a_token(settings: Settings) -> None:
     assert len(pushed) == 2, "the operation that issues a token was called as well"
     secrets = {*pushed, *(text.partition(".")[2] for text in pushed)}
     assert min(map(len, secrets)) >= 20
-    shown = [answer.content.decode() + str(dict(answer.headers)) for answer in answers]
+    shown = [answer.getvalue().decode(errors="replace") + str(dict(answer.headers)) for answer in answers]
     assert [text for text in shown if any(secret in text for secret in secrets)] == []

@@ -84,9 +84,9 @@ def test_while_an_index_key_changes_both_find_and_the_newest_writes() -> None:
 
 def test_a_closed_authenticator_secret_fits_its_column() -> None:
     with override_settings(ENCRYPTION_KEYS={"k" * 12: bytes.fromhex(A)}):
-        stored = crypto.encrypt_bytes(bytes(range(20)), column="otp_totp_totpdevice.key")
+        stored = crypto.encrypt_bytes(bytes(range(20)), column="identity_authenticator.secret")
         assert len(stored) == 80
-        assert crypto.decrypt_bytes(stored, column="otp_totp_totpdevice.key") == bytes(range(20))
+        assert crypto.decrypt_bytes(stored, column="identity_authenticator.secret") == bytes(range(20))
         binary = crypto.encrypt_bytes(b"\xff\xfe", column=COLUMN)
         with pytest.raises(crypto.CannotDecrypt):
             crypto.decrypt(binary, column=COLUMN)
