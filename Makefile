@@ -14,7 +14,7 @@ LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-in
 	--override requirements-overrides.txt --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean-demo test test-nightly check lock migrations format embedded tools
+.PHONY: help run demo clean-demo test test-nightly check lock migrations messages format embedded tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ lock: tools ## compile requirements*.in into the pinned lists
 	} && \
 	"$$uv" pip compile requirements.in $(LOCK_OPTIONS) -o requirements.txt && \
 	"$$uv" pip compile requirements-dev.in $(LOCK_OPTIONS) -c requirements.txt -o requirements-dev.txt
+
+messages: tools ## bring the Chinese catalogue up to the source and compile it; says what is left to translate
+	@$(VENV)/python -m bootstrap.catalogue
 
 embedded:
 	@$(PYTHON) -m bootstrap.venv embedded

@@ -12,7 +12,7 @@ from django.db.models.functions import RowNumber
 from foundation.db import roles
 from funds import reports
 from funds.domain.entries import AccountRef, Bucket, Category, Line
-from funds.models import Account, Hold, Journal, Posting
+from funds.models import Account, Adjustment, Hold, Journal, Posting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,11 @@ def count_journals(*, order_no: str) -> int:
 def list_holds(*, keys: Sequence[str]) -> list[Hold]:
     """The holds under these keys, oldest first."""
     return list(Hold.objects.using(_alias()).filter(key__in=list(keys)).order_by("opened_at", "id"))
+
+
+def list_adjustments(*, order_no: str, limit: int) -> list[Adjustment]:
+    """Corrections of the books proposed for an order, newest first."""
+    return list(Adjustment.objects.using(_alias()).filter(order_no=order_no).order_by("-id")[:limit])
 
 
 def iterate_journals(*, kind: str) -> Iterator[Journal]:

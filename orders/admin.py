@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin
 from foundation.errors import NotFound
 from foundation.money import MAX_FEN, fen_from_yuan_text, yuan_display
 from orders import selectors
@@ -41,6 +41,7 @@ KINDS: Mapping[str, Promise] = {
     OrderKind.REDPACKET_RECEIPT: _("red packet received"),
     OrderKind.REDPACKET_REFUND: _("red packet returned"),
     OrderKind.RETURN: _("refund"),
+    OrderKind.WITHDRAWAL: _("withdrawal"),
 }
 STATES: Mapping[str, Promise] = {
     OrderState.CREATED: _("created"),
@@ -57,6 +58,12 @@ ENTRY_KINDS: Mapping[str, Promise] = {
     timeline.EntryKind.JOURNAL: _("journal"),
     timeline.EntryKind.NOTICE: _("notice"),
     timeline.EntryKind.OUTBOX: _("event"),
+    timeline.EntryKind.RISK: _("risk"),
+    timeline.EntryKind.CALL: _("call"),
+    timeline.EntryKind.PAYOUT: _("payout"),
+    timeline.EntryKind.CALLBACK: _("callback"),
+    timeline.EntryKind.ADJUSTMENT: _("adjustment"),
+    timeline.EntryKind.AUDIT: _("staff"),
 }
 CHANNELS = ("wechat", "alipay", "kuaiqian", "wallet")
 """Suggested only: any other name can be typed, for a channel is a row of the gateway's registry, not of ours."""
@@ -590,11 +597,13 @@ class OrderAdmin(ReadOnlyAdmin):
         refunds = [row for row in pointing.orders if row.original_order_no == order.order_no]
         subject = timeline.Subject(order=order, refund_nos=tuple(row.order_no for row in refunds))
         entries, sections = timeline.gather(subject=subject, may=request.user.has_perm)
+        deeds = timeline.list_deeds(subject=subject, may=request.user.has_perm)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Order %(number)s") % {"number": order.order_no},
             "opts": self.opts,
             "order": order,
+            "deeds": deeds,
             "kind": kind_label(order.kind),
             "state": state_label(order.state),
             "amount": yuan_display(order.amount_fen),

@@ -18,7 +18,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin, search_link
+from foundation.admin_base import ModelAdmin, ReadOnlyAdmin, TabularInline, search_link
 from foundation.errors import InvalidRequest, PaysysError
 from foundation.money import yuan_display
 from orders.domain.states import OrderState
@@ -43,7 +43,7 @@ class BusinessAppForm(forms.ModelForm):
 
 
 @admin.register(BusinessApp)
-class BusinessAppAdmin(admin.ModelAdmin):
+class BusinessAppAdmin(ModelAdmin):
     """Register, change, switch off, rotate the secret. Nothing is deleted: orders point at it."""
 
     form = BusinessAppForm
@@ -121,7 +121,7 @@ class BusinessOrderAdmin(ReadOnlyAdmin):
     list_select_related = ("app",)
 
 
-class TryInline(admin.TabularInline):
+class TryInline(TabularInline):
     """The delivery log."""
 
     model = CallbackTry

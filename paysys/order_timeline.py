@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from foundation.db import roles
 from foundation.models import OutboxEvent
+from foundation.words import code_word
 from funds import selectors as funds
 from funds.domain import chart
 from funds.domain.entries import Bucket
@@ -54,7 +55,7 @@ class Ledger:
             TimelineEntry(
                 at=journal.created_at,
                 kind=EntryKind.JOURNAL,
-                title=journal.kind,
+                title=code_word(journal.kind),
                 number=journal.reference,
                 detail=journal.memo,
                 amount_fen=journal.credit_total_fen,
@@ -83,7 +84,7 @@ def _journal_table(journal: Any) -> DetailTable:
     left = journal.posting_count - len(rows)
     return DetailTable(
         title=_("%(moment)s · %(kind)s · journal %(id)s")
-        % {"moment": _local_text(journal.created_at), "kind": journal.kind, "id": journal.pk},
+        % {"moment": _local_text(journal.created_at), "kind": code_word(journal.kind), "id": journal.pk},
         columns=(
             Column(label=_("Account")),
             Column(label=_("Debit"), is_amount=True),
@@ -136,7 +137,7 @@ def _hold_table(holds: Iterable[Any]) -> DetailTable:
                 Cell(text=hold.key, url=reverse("admin:funds_hold_change", args=[hold.pk]), is_number=True),
                 Cell(amount_fen=hold.amount_fen),
                 Cell(amount_fen=hold.remaining_fen),
-                Cell(text=hold.state),
+                Cell(text=code_word(hold.state)),
                 Cell(at=hold.opened_at),
                 Cell(at=hold.resolved_at),
             )
@@ -189,7 +190,7 @@ class Notices:
             rows=tuple(
                 (
                     Cell(text=str(notice.pk), url=addresses[notice.pk]),
-                    Cell(text=notice.channel),
+                    Cell(text=code_word(notice.channel)),
                     Cell(text=notice.kind),
                     Cell(text=notice.number, is_number=True),
                     Cell(text=notice.state),

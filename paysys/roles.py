@@ -19,10 +19,10 @@ from django.db import transaction
 
 from foundation.db import roles
 
-MONEY = ("orders", "funds", "payments", "withdrawals", "redpacket", "collect")
+MONEY = ("orders", "funds", "payments", "withdrawals", "redpacket", "collect", "reconciliation")
 SYSTEM = ("foundation", "gateway", "django_celery_beat")
 BUSINESS = (*MONEY, "identity", "risk")
-EVERYTHING = (*BUSINESS, *SYSTEM, "auth", "otp_totp")
+EVERYTHING = (*BUSINESS, *SYSTEM, "auth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,10 @@ ROLES = (
             "withdrawals.assign_withdrawal",
             "withdrawals.propose_reissue",
             "collect.verify_binding",
+            "reconciliation.operate_run",
+            "reconciliation.handle_difference",
+            "reconciliation.propose_resolution",
+            "reconciliation.propose_reopening",
         ),
     ),
     Role(
@@ -61,6 +65,8 @@ ROLES = (
             "withdrawals.approve_reissue",
             "funds.approve_adjustment",
             "collect.approve_binding",
+            "reconciliation.handle_difference",
+            "reconciliation.approve_resolution",
         ),
     ),
     Role(
@@ -77,6 +83,10 @@ ROLES = (
             "risk.approve_rules",
             "risk.confirm_lists",
             "collect.switch_binding",
+            "collect.appoint_manager",
+            "reconciliation.approve_resolution",
+            "reconciliation.sign_off_day",
+            "reconciliation.approve_reopening",
             "foundation.reveal_closed",
         ),
     ),
@@ -100,6 +110,7 @@ ROLES = (
             "withdrawals.change_payoutpolicy",
             "django_celery_beat.change_periodictask",
             "collect.replay_crmrecord",
+            "reconciliation.operate_run",
         ),
     ),
     Role(name="auditor", meaning="Sees everything, changes nothing.", views=EVERYTHING),
@@ -111,6 +122,8 @@ OPPOSITES = (
     ("risk.edit_rules", "risk.approve_rules"),
     ("risk.edit_lists", "risk.confirm_lists"),
     ("collect.verify_binding", "collect.approve_binding"),
+    ("reconciliation.propose_resolution", "reconciliation.approve_resolution"),
+    ("reconciliation.propose_reopening", "reconciliation.approve_reopening"),
 )
 """Two sides of one decision."""
 

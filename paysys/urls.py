@@ -12,11 +12,11 @@ from foundation import health
 from foundation.api import handlers
 from identity.admin import entrance, staff
 
-API_URLS = ["identity.api.urls", "funds.api.urls", "payments.api.urls", "withdrawals.api.urls", "redpacket.api.urls"]
-
-admin.site.site_header = "Payment platform"
-admin.site.site_title = "Payment platform"
-admin.site.index_title = "Finance and operations"
+API_URLS = [
+    *("identity.api.urls", "funds.api.urls", "payments.api.urls", "withdrawals.api.urls", "redpacket.api.urls"),
+    "collect.api.urls",
+    "collect.api.payment_urls",
+]
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -31,6 +31,7 @@ urlpatterns = [
     path("admin/code/", staff.code_view, name="staff_code"),
     path("admin/code/set-up/", staff.enrol_view, name="staff_enrol"),
     path("admin/", admin.site.urls),
+    path("i18n/", include("django.conf.urls.i18n")),
     *(path("api/v1/", include(module)) for module in API_URLS),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[], authentication_classes=[]), name="schema"),
     path(
@@ -40,6 +41,7 @@ urlpatterns = [
     ),
     re_path(r"^api/(?P<rest>.*)$", handlers.not_found_api),
     path("notify/", include("payments.api.notify_urls")),
+    path("c/", include("collect.api.page_urls")),
 ]
 
 handler400 = handlers.bad_request

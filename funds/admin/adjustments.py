@@ -24,6 +24,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import attachments, clock, ids, notifications
+from foundation.admin_base import ModelAdmin
 from foundation.errors import PaysysError
 from foundation.money import yuan_display
 from funds import selectors
@@ -50,7 +51,7 @@ PENDING_FIRST = Case(When(state=Adjustment.State.PROPOSED, then=Value(0)), defau
 
 
 @admin.register(Adjustment)
-class AdjustmentAdmin(admin.ModelAdmin):
+class AdjustmentAdmin(ModelAdmin):
     """List, page, form and decisions; see the module."""
 
     actions = None

@@ -14,7 +14,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin, TabularInline
 from foundation.money import yuan_display
 from funds import reports
 from funds.domain import chart
@@ -38,8 +38,8 @@ DEFAULT_SPAN_DAYS = 31
 class SpanForm(forms.Form):
     """Business days, both included."""
 
-    since = forms.DateField(label=_("From"), widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(label=_("To"), widget=forms.DateInput(attrs={"type": "date"}))
+    since = forms.DateField(label=_("From"), widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}))
+    until = forms.DateField(label=_("To"), widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -63,7 +63,7 @@ def _title(code: str) -> str:
     return f"{code} {name_zh if (get_language() or '').startswith('zh') else name}"
 
 
-class TrialBalanceInline(admin.TabularInline):
+class TrialBalanceInline(TabularInline):
     model = TrialBalanceLine
     fields = ("title", "opening", "debit", "credit", "closing")
     readonly_fields = fields

@@ -8,8 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin, TabularInline
 from foundation.money import yuan_display
 from funds import selectors
 from funds.admin import books
@@ -31,26 +32,26 @@ def _order_link(order_no: str) -> SafeString | str:
 class PostingColumns:
     """Columns of a posting as people read them."""
 
-    @admin.display(description="Account")
+    @admin.display(description=_("Account"))
     def account_link(self, posting: Posting) -> SafeString:
         return _link("funds_account", posting.account_id, posting.account)
 
-    @admin.display(description="Amount")
+    @admin.display(description=_("Amount"))
     def amount(self, posting: Posting) -> str:
         return yuan_display(posting.amount_fen)
 
-    @admin.display(description="Balance after")
+    @admin.display(description=_("Balance after"))
     def balance_after(self, posting: Posting) -> str:
         return "" if posting.balance_after_fen is None else yuan_display(posting.balance_after_fen)
 
 
-class PostingInline(PostingColumns, admin.TabularInline):
+class PostingInline(PostingColumns, TabularInline):
     model = Posting
     fields = ("account_link", "bucket", "amount", "category", "balance_after", "created_at")
     readonly_fields = fields
     extra = 0
     can_delete = False
-    verbose_name_plural = "Postings (credit positive)"
+    verbose_name_plural = _("Postings (credit positive)")
 
     def has_add_permission(self, request: object, obj: object = None) -> bool:
         return False
@@ -61,18 +62,18 @@ class JournalAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "reference", "order_link", "total", "posting_count", "created_at")
     list_filter = ("kind",)
     search_fields = ("=reference", "=order_no", "=source_no")
-    search_help_text = "Order number, attempt number, reference (exact)"
+    search_help_text = _("Order number, attempt number, reference (exact)")
     fields = ("kind", "reference", "order_link", "source_no", "actor", "memo", "total", "posting_count", "created_at")
     readonly_fields = fields
     inlines = (PostingInline,)
     list_per_page = 20
     ordering = ("-id",)
 
-    @admin.display(description="Order")
+    @admin.display(description=_("Order"))
     def order_link(self, journal: Journal) -> SafeString | str:
         return _order_link(journal.order_no)
 
-    @admin.display(description="Amount")
+    @admin.display(description=_("Amount"))
     def total(self, journal: Journal) -> str:
         return yuan_display(journal.credit_total_fen)
 
@@ -83,7 +84,7 @@ class PostingAdmin(PostingColumns, ReadOnlyAdmin):
     fields = ("journal_link", "account_link", "bucket", "amount", "category", "balance_after", "created_at")
     list_filter = ("category", "bucket")
     search_fields = ("journal",)
-    search_help_text = "Order number, attempt number, reference of the journal, or owner (exact)"
+    search_help_text = _("Order number, attempt number, reference of the journal, or owner (exact)")
     list_select_related = ("journal", "account")
     list_per_page = 20
     ordering = ("-id",)
@@ -101,7 +102,7 @@ class PostingAdmin(PostingColumns, ReadOnlyAdmin):
         found |= Q(account_id__in=list(accounts.values_list("pk", flat=True)[:SEARCH_LIMIT]))
         return queryset.filter(found), False
 
-    @admin.display(description="Journal")
+    @admin.display(description=_("Journal"))
     def journal_link(self, posting: Posting) -> SafeString:
         return _link("funds_journal", posting.journal_id, posting.journal)
 
@@ -125,7 +126,7 @@ class AccountAdmin(ReadOnlyAdmin):
     )
     list_filter = ("owner_kind", "code")
     search_fields = ("=owner_id", "=enterprise_id")
-    search_help_text = "Owner (employee id or channel) or enterprise id (exact)"
+    search_help_text = _("Owner (employee id or channel) or enterprise id (exact)")
     list_per_page = 20
     ordering = ("id",)
 
@@ -136,30 +137,30 @@ class AccountAdmin(ReadOnlyAdmin):
     def statement_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
         return books.statement_view(self, request, account_id)
 
-    @admin.display(description="Statement")
+    @admin.display(description=_("Statement"))
     def statement_link(self, account: Account) -> SafeString:
         url = reverse("admin:funds_account_statement", args=[account.pk])
         return format_html('<a href="{}">statement with running balance</a>', url)
 
-    @admin.display(description="Available", ordering="available_fen")
+    @admin.display(description=_("Available"), ordering="available_fen")
     def available(self, account: Account) -> str:
         return "" if account.owner_kind == "PLATFORM" else yuan_display(account.available_fen)
 
-    @admin.display(description="Frozen", ordering="frozen_fen")
+    @admin.display(description=_("Frozen"), ordering="frozen_fen")
     def frozen(self, account: Account) -> str:
         return "" if account.owner_kind == "PLATFORM" else yuan_display(account.frozen_fen)
 
-    @admin.display(description="Postings")
+    @admin.display(description=_("Postings"))
     def postings_link(self, account: Account) -> SafeString:
         url = reverse("admin:funds_posting_changelist")
         return format_html('<a href="{}?account__id__exact={}">postings</a>', url, account.pk)
 
-    @admin.display(description="Holds")
+    @admin.display(description=_("Holds"))
     def holds_link(self, account: Account) -> SafeString:
         url = reverse("admin:funds_hold_changelist")
         return format_html('<a href="{}?account__id__exact={}">holds</a>', url, account.pk)
 
-    @admin.display(description="Balance")
+    @admin.display(description=_("Balance"))
     def platform_balance(self, account: Account) -> str:
         """Of a platform account: the sum of its postings, credit positive."""
         if account.owner_kind != "PLATFORM":
@@ -178,14 +179,14 @@ class HoldAdmin(ReadOnlyAdmin):
     list_per_page = 20
     ordering = ("-id",)
 
-    @admin.display(description="Account")
+    @admin.display(description=_("Account"))
     def account_link(self, hold: Hold) -> SafeString:
         return _link("funds_account", hold.account_id, hold.account)
 
-    @admin.display(description="Amount")
+    @admin.display(description=_("Amount"))
     def amount(self, hold: Hold) -> str:
         return yuan_display(hold.amount_fen)
 
-    @admin.display(description="Remaining")
+    @admin.display(description=_("Remaining"))
     def remaining(self, hold: Hold) -> str:
         return yuan_display(hold.remaining_fen)

@@ -287,6 +287,11 @@ def withdraw(*, number: str, staff_id: int, now: dt.datetime) -> Adjustment:
     return ledger.in_transaction(work)
 
 
+def find(*, number: str) -> Adjustment:
+    """The adjustment as it stands now, for who proposed it under a number of his own. Raises NotFound."""
+    return _get(number)
+
+
 def opposite_of(*, journal_id: int) -> Opposite:
     """What would undo a journal, to be proposed as it is. Raises NotFound, AdjustmentInvalid, JournalReversedBefore."""
     found = selectors.get_journal_lines(journal_id=journal_id)

@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -14,13 +13,19 @@ from django.utils.translation import gettext_lazy as _
 from redis.exceptions import RedisError
 
 from foundation import clock
+from foundation.admin_base import ModelAdmin, TextInput
 from foundation.money import MAX_FEN, fen_from_yuan_text, yuan_display, yuan_text
 from gateway import registry
 from gateway.domain.routing import ClientClass, Kind, Scene
 from gateway.models import ChannelSetting, ClientGrade
 from gateway.services import channels, health
 
-KIND_NAMES = {Kind.RECHARGE: _("recharge"), Kind.PAYMENT: _("payment"), Kind.REDPACKET: _("red packet")}
+KIND_NAMES = {
+    Kind.RECHARGE: _("recharge"),
+    Kind.PAYMENT: _("payment"),
+    Kind.REDPACKET: _("red packet"),
+    Kind.COLLECT: _("collection"),
+}
 CLASS_NAMES = {ClientClass.VIP: _("VIP"), ClientClass.LARGE: _("large"), ClientClass.ORDINARY: _("ordinary")}
 
 
@@ -46,8 +51,8 @@ def _boxes(label: Any, choices: list[tuple[str, Any]]) -> forms.MultipleChoiceFi
 
 
 class ChannelForm(forms.ModelForm):
-    min_fen = YuanField(label=_("From ¥"), widget=AdminTextInputWidget)
-    max_fen = YuanField(label=_("To ¥"), widget=AdminTextInputWidget)
+    min_fen = YuanField(label=_("From ¥"), widget=TextInput)
+    max_fen = YuanField(label=_("To ¥"), widget=TextInput)
     kinds = _boxes(_("For"), [(kind.value, KIND_NAMES[kind]) for kind in Kind])
     scenes = _boxes(_("Scenes"), [(scene.value, scene.value) for scene in Scene])
     client_classes = _boxes(_("Clients"), [(one.value, CLASS_NAMES[one]) for one in ClientClass])
@@ -82,7 +87,7 @@ class ChannelForm(forms.ModelForm):
         return cleaned
 
 
-class Decided(admin.ModelAdmin):
+class Decided(ModelAdmin):
     """Changed by staff with the permission and kept in the admin's history; never deleted."""
 
     actions: tuple[str, ...] = ()

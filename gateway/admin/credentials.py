@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
@@ -15,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from foundation import clock, crypto
+from foundation.admin_base import ModelAdmin, SplitDateTime
 from foundation.errors import PaysysError
 from gateway import registry
 from gateway.models import Credential
@@ -44,8 +44,8 @@ class CredentialForm(forms.ModelForm):
         widget=WriteOnlyTextarea(attrs={"rows": 12, "cols": 80, "autocomplete": "off", "spellcheck": "false"}),
         help_text=_("The whole file. It is stored encrypted and cannot be read here again. Key files come first."),
     )
-    valid_from = forms.SplitDateTimeField(label=_("Valid from"), widget=AdminSplitDateTime, initial=clock.now)
-    expires_at = forms.SplitDateTimeField(label=_("Expires at"), widget=AdminSplitDateTime, required=False)
+    valid_from = forms.SplitDateTimeField(label=_("Valid from"), widget=SplitDateTime, initial=clock.now)
+    expires_at = forms.SplitDateTimeField(label=_("Expires at"), widget=SplitDateTime, required=False)
 
     class Meta:
         model = Credential
@@ -73,7 +73,7 @@ def _text(error: PaysysError) -> str:
 
 
 @admin.register(Credential)
-class CredentialAdmin(admin.ModelAdmin):
+class CredentialAdmin(ModelAdmin):
     list_display = ("id", "channel", "name", "shown_fingerprint", "valid_from", "expires_at", "is_active", "created_by")
     list_filter = ("channel", "is_active")
     search_fields = ("=channel", "=name")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
-from foundation.admin import ReadOnlyAdmin, search_link
+from foundation.admin_base import ReadOnlyAdmin, search_link
 from gateway.models import Notice
 
 
@@ -37,11 +38,11 @@ class NoticeAdmin(ReadOnlyAdmin):
         "processed_at",
     ]
 
-    @admin.display(description="number", ordering="number")
+    @admin.display(description=_("number"), ordering="number")
     def order(self, notice: Notice) -> SafeString:
         return search_link("orders_orderindex", notice.number)
 
-    @admin.display(description="body")
+    @admin.display(description=_("body"))
     def body_text(self, notice: Notice) -> str:
         """The raw body as text; bytes that are no UTF-8 are shown escaped."""
         return bytes(notice.body).decode("utf-8", "backslashreplace")

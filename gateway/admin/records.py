@@ -7,7 +7,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from foundation.admin import ReadOnlyAdmin, search_link
+from foundation.admin_base import ReadOnlyAdmin, search_link
 from foundation.money import yuan_display
 from gateway.models import CallRecord, RoutingDecision
 

@@ -8,6 +8,7 @@ from orders.selectors.lists import (
     list_due_attempts,
     list_expired_orders,
     list_orders,
+    list_unknown_attempts,
     page_orders,
     search,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "list_due_attempts",
     "list_expired_orders",
     "list_orders",
+    "list_unknown_attempts",
     "order_alias",
     "page_orders",
     "search",

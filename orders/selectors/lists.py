@@ -20,7 +20,7 @@ from orders.domain import pages
 from orders.domain.filters import OrderFilter
 from orders.domain.pages import Counts, Key
 from orders.domain.records import AttemptRecord, NumberedPage, OrderPage, OrderRecord
-from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, OrderKind, OrderState
+from orders.domain.states import OPEN_ATTEMPT_STATES, OPEN_ORDER_STATES, AttemptState, OrderKind, OrderState
 from orders.selectors import places, rows, statements
 from orders.selectors.lookup import by_database
 from orders.selectors.sources import Question, Reader, Row, fetch
@@ -132,6 +132,18 @@ def list_due_attempts(*, now: dt.datetime, limit: int) -> list[AttemptRecord]:
         due += map(rows.attempt, fetch(alias, statement, parameters * len(tables)))
     due.sort(key=lambda attempt: (attempt.next_check_at or now, attempt.attempt_no))
     return due[:limit]
+
+
+def list_unknown_attempts(*, before: dt.datetime, limit: int) -> list[AttemptRecord]:
+    """Attempts made before that moment of which no provider has said yet what became of them, oldest first."""
+    parameters = [statements.moment(before), limit]
+    found: list[AttemptRecord] = []
+    for alias, tables in _by_alias(places.open_tables()).items():
+        condition = f"state = '{AttemptState.UNKNOWN.value}' AND created_at <= %s"
+        statement = statements.first_attempts(connections[alias].vendor, tables, condition, "created_at")
+        found += map(rows.attempt, fetch(alias, statement, parameters * len(tables)))
+    found.sort(key=lambda attempt: (attempt.created_at, attempt.attempt_no))
+    return found[:limit]
 
 
 def list_expired_orders(*, now: dt.datetime, limit: int) -> list[OrderRecord]:

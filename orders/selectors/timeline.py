@@ -8,7 +8,7 @@ costs its own section only.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -26,6 +26,12 @@ class EntryKind(StrEnum):
     JOURNAL = "journal"
     NOTICE = "notice"
     OUTBOX = "outbox"
+    RISK = "risk"
+    CALL = "call"
+    PAYOUT = "payout"
+    CALLBACK = "callback"
+    ADJUSTMENT = "adjustment"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +112,33 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What one source gave: its tables, or the `error` it failed with, or the permissions that are `missing`."""
+    """What one source gave: its tables, or the `error` it failed with, or the permissions that are `missing`.
+
+    `entry_count`: how much of it stands in the timeline.
+    """
 
     name: str
     title: str
     tables: tuple[DetailTable, ...] = ()
+    entry_count: int = 0
     error: str = ""
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """What the reader may do with the order now: a page to go to, or an address to post to (`is_post`)."""
+
+    label: str
+    url: str
+    is_post: bool = False
+
+
+Deeds = Callable[[Subject, Callable[[str], bool]], Iterable[Deed]]
+"""Gets the order and `may`; names only what is allowed and makes sense at this moment."""
+
 _sources: dict[str, Source] = {}
+_deeds: dict[str, Deeds] = {}
 
 
 def register(source: Source) -> None:
@@ -126,6 +149,22 @@ def register(source: Source) -> None:
 def unregister(name: str) -> None:
     """Takes a source away again (tests)."""
     _sources.pop(name, None)
+
+
+def register_deeds(name: str, deeds: Deeds) -> None:
+    """Adds deeds, once at start-up; the same name again replaces them."""
+    _deeds[name] = deeds
+
+
+def list_deeds(*, subject: Subject, may: Callable[[str], bool]) -> list[Deed]:
+    """What the reader may do now. Deeds that fail to be named are left out and logged."""
+    found: list[Deed] = []
+    for name, deeds in _deeds.items():
+        try:
+            found += deeds(subject, may)
+        except Exception:  # as in gather
+            logger.exception("deeds not named", source=name, order_no=subject.order.order_no)
+    return found
 
 
 def gather(*, subject: Subject, may: Callable[[str], bool]) -> tuple[list[TimelineEntry], list[Section]]:
@@ -147,7 +186,8 @@ def gather(*, subject: Subject, may: Callable[[str], bool]) -> tuple[list[Timeli
             sections.append(Section(name=source.name, title=source.title, error=type(error).__name__))
             continue
         entries += findings.entries
-        sections.append(Section(name=source.name, title=source.title, tables=findings.tables))
+        count = len(findings.entries)
+        sections.append(Section(name=source.name, title=source.title, tables=findings.tables, entry_count=count))
     return sorted(entries, key=lambda entry: (entry.at, _RANK[entry.kind])), sections
 
 

@@ -11,6 +11,8 @@ import environ
 import structlog
 from kombu import Exchange, Queue
 
+from paysys.admin.theme import UNFOLD as UNFOLD
+
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env = environ.Env()
 
@@ -27,6 +29,7 @@ INSTALLED_APPS = [
     "withdrawals.apps.WithdrawalsConfig",
     "redpacket.apps.RedpacketConfig",
     "collect.apps.CollectConfig",
+    "reconciliation.apps.ReconciliationConfig",
     "payments.apps.PaymentsConfig",
     "orders.apps.OrdersConfig",
     "funds.apps.FundsConfig",
@@ -34,7 +37,9 @@ INSTALLED_APPS = [
     "risk.apps.RiskConfig",
     "identity.apps.IdentityConfig",
     "foundation.apps.FoundationConfig",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.simple_history",
+    "paysys.admin.apps.DeskConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -47,7 +52,6 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_prometheus",
     "django_otp",
-    "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
     "simple_history",
     "waffle",
@@ -214,9 +218,11 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 STAFF_CODES = env.str("PAYSYS_STAFF_CODES", default="when_enrolled")
 """One-time codes of staff: "required" (who has no device sees only the enrolment page) or "when_enrolled"."""
-OTP_TOTP_ISSUER = env.str("PAYSYS_STAFF_CODES_ISSUER", default="Payment platform")
+STAFF_CODES_ISSUER = env.str("PAYSYS_STAFF_CODES_ISSUER", default="Payment platform")
 ACCESS_TOKEN_HOURS = env.int("PAYSYS_ACCESS_TOKEN_HOURS", default=12)
 
+REVEALS_PER_HOUR = env.int("PAYSYS_REVEALS_PER_HOUR", default=30)
+"""Rows whose closed data one member of staff may look at within any hour."""
 LOGIN_TRIES_FROM_ADDRESS = env.int("PAYSYS_LOGIN_TRIES_FROM_ADDRESS", default=10)
 LOGIN_TRIES = env.int("PAYSYS_LOGIN_TRIES", default=50)
 LOGIN_LOCK_SECONDS = env.int("PAYSYS_LOGIN_LOCK_SECONDS", default=900)
@@ -270,6 +276,11 @@ SPECTACULAR_SETTINGS = {
         "WithdrawalChannelEnum": ["wechat", "kuaiqian"],
         "RedPacketStateEnum": "redpacket.domain.states.PacketState",
         "WithdrawalStateEnum": "withdrawals.domain.states.WithdrawalState",
+        "CodeKindEnum": ["plain", "order"],
+        "CollectionStateEnum": "collect.domain.states.CollectionState",
+        "CollectChannelEnum": ["wechat", "alipay"],
+        "PayerSceneEnum": ["native", "h5", "jsapi"],
+        "SceneEnum": ["native", "page", "h5", "jsapi"],
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
@@ -295,6 +306,16 @@ WECHAT_LEGACY: dict[str, Any] = {
     "credentials_file": env.str("WECHAT_LEGACY_CREDENTIALS_FILE", default=""),
 }
 """企业付款 of v2, the switch is its credentials file: set it only where the merchant still has the product."""
+
+WECHAT_OFFICIAL_AUTHORIZE_URL = "https://open.weixin.qq.com/connect/oauth2/authorize"
+WECHAT_OFFICIAL_TOKEN_URL = "https://api.weixin.qq.com/sns/oauth2/access_token"  # noqa: S105 - an address
+WECHAT_OAUTH: dict[str, str] = {
+    "authorize_url": env.str("WECHAT_OAUTH_AUTHORIZE_URL", default=WECHAT_OFFICIAL_AUTHORIZE_URL),
+    "token_url": env.str("WECHAT_OAUTH_TOKEN_URL", default=WECHAT_OFFICIAL_TOKEN_URL),
+    "appid": env.str("WECHAT_OAUTH_APPID", default=""),
+    "secret": env.str("WECHAT_OAUTH_SECRET", default=""),
+}
+"""Log-in of payers' pages inside of WeChat, by the official account of the paying appid; off without it."""
 
 ALIPAY_OFFICIAL_GATEWAY_URL = "https://openapi.alipay.com/gateway.do"
 ALIPAY: dict[str, Any] = {
@@ -333,6 +354,19 @@ ORDER_NUMBER_VERSION = env.str("PAYSYS_ORDER_NUMBER_VERSION", default="1")
 RECHARGE_MAX_FEN = env.int("PAYSYS_RECHARGE_MAX_FEN", default=5_000_000)
 ORDER_LIFETIME_SECONDS = env.int("PAYSYS_ORDER_LIFETIME_SECONDS", default=30 * 60)
 
+# --- Scan to collect: the payers' pages -------------------------------------------------------------------------------
+
+COLLECT_LOOKS_PER_MINUTE = env.int("PAYSYS_COLLECT_LOOKS_PER_MINUTE", default=3_000)
+COLLECT_STARTS_PER_MINUTE = env.int("PAYSYS_COLLECT_STARTS_PER_MINUTE", default=120)
+"""Of one address, all its payers together: pages and questions about payments; payments begun. 0: no limit."""
+COLLECT_CODE_STARTS_PER_MINUTE = env.int("PAYSYS_COLLECT_CODE_STARTS_PER_MINUTE", default=600)
+"""Payments begun by one code, from wherever: a poster at a gate has a crowd, a robot has more. 0: no limit."""
+COLLECT_CRM_URL = env.str("PAYSYS_COLLECT_CRM_URL", default="")
+"""Where paid order collections are told; "" keeps them waiting. https, and no private address but CALLBACK_…'s."""
+COLLECT_CRM_PRODUCT_ID = env.str("PAYSYS_COLLECT_CRM_PRODUCT_ID", default="collect")
+COLLECT_CRM_SECRET = env.str("PAYSYS_COLLECT_CRM_SECRET", default="")
+"""Shared with the CRM; signs as callbacks to business backends are signed. 32 characters or more."""
+
 # --- Callbacks to business backends ---------------------------------------------------------------------------------
 
 CALLBACK_HTTP_ALLOWED = False
@@ -348,10 +382,19 @@ LEDGER_SEAL_KEYS: dict[str, bytes] = {
 } or {"dev": hashlib.sha256(b"ledger seal " + SECRET_KEY.encode()).digest()}
 """Key id → key; the last one seals, all of them verify. PAYSYS_LEDGER_SEAL_KEYS="2026:hex,2027:hex"."""
 
+# --- Pages without state, as files -----------------------------------------------------------------------------------
+
+STATIC_PAGES_ROOT = env.str("PAYSYS_STATIC_PAGES_ROOT", default="")
+"""Directory that the web server or a CDN takes them from (docs/OPERATIONS.md); "" writes none."""
+
 # --- Attachments ----------------------------------------------------------------------------------------------------
 
 ATTACHMENT_ROOT = Path(env.str("PAYSYS_ATTACHMENT_ROOT", default=str(BASE_DIR / ".local" / "attachments")))
 """Evidence files of staff. Never below STATIC_ROOT or any directory a web server reads; shared by all web nodes."""
+RECONCILIATION_ROOT = Path(env.str("PAYSYS_RECONCILIATION_ROOT", default=str(BASE_DIR / ".local" / "reconciliation")))
+"""Bills as they came, by their hash. Kept for years; never below a directory a web server reads."""
+RECONCILIATION_FEE_MILLIONTHS: dict[str, int] = env.json("PAYSYS_RECONCILIATION_FEE_MILLIONTHS", default={})
+"""Channel → the fee agreed with it, in millionths of the amount (6000: 0.6 %). Of others fees are not compared."""
 
 # --- Safety, logs ---------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,10 @@ from paysys.settings.base import (
     SHORT_MESSAGES_SECRET,
     VALIDATOR,
     WECHAT,
+    WECHAT_OAUTH,
+    WECHAT_OFFICIAL_AUTHORIZE_URL,
     WECHAT_OFFICIAL_BASE_URL,
+    WECHAT_OFFICIAL_TOKEN_URL,
     env,
 )
 
@@ -35,6 +38,8 @@ if DEBUG:
 _refusals += [f"database {alias} is SQLite" for alias, config in DATABASES.items() if "sqlite" in config["ENGINE"]]
 _OFFICIAL = (
     ("WECHAT_BASE_URL", WECHAT["base_url"], WECHAT_OFFICIAL_BASE_URL),
+    ("WECHAT_OAUTH_AUTHORIZE_URL", WECHAT_OAUTH["authorize_url"], WECHAT_OFFICIAL_AUTHORIZE_URL),
+    ("WECHAT_OAUTH_TOKEN_URL", WECHAT_OAUTH["token_url"], WECHAT_OFFICIAL_TOKEN_URL),
     ("ALIPAY_GATEWAY_URL", ALIPAY["gateway_url"], ALIPAY_OFFICIAL_GATEWAY_URL),
     ("KUAIQIAN_BASE_URL", KUAIQIAN["base_url"], KUAIQIAN_OFFICIAL_BASE_URL),
     ("KUAIQIAN_CARD_BASE_URL", KUAIQIAN["card_base_url"], KUAIQIAN_OFFICIAL_CARD_BASE_URL),

@@ -16,6 +16,7 @@ ALLOWED_HOSTS = ["*"]
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 ATTACHMENT_ROOT = Path(tempfile.gettempdir()) / "paysys-test-attachments"
+RECONCILIATION_ROOT = Path(tempfile.gettempdir()) / "paysys-test-reconciliation"
 VALIDATOR = env.str("PAYSYS_VALIDATOR", default="when_sent")
 """Tests of other things do without tokens; those of the validator ask for "required"."""
 CALLBACK_HTTP_ALLOWED = True

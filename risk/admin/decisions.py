@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin
 from foundation.money import yuan_display
 from identity import selectors as identity
 from risk.admin.words import action_text, is_chinese

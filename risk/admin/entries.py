@@ -15,7 +15,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin
+from foundation.admin_reveal import RevealAdmin
 from foundation.errors import PaysysError
 from risk.admin.forms import EntryForm, ImportForm
 from risk.admin.words import error_text, staff_id
@@ -49,9 +50,10 @@ class StandingFilter(admin.SimpleListFilter):
 
 
 @admin.register(ListEntry)
-class ListEntryAdmin(ReadOnlyAdmin):
+class ListEntryAdmin(RevealAdmin, ReadOnlyAdmin):
     """See the module."""
 
+    revealed = (("value_closed", _("value")),)
     list_display = (
         "value_shown",
         "kind",
@@ -120,6 +122,7 @@ class ListEntryAdmin(ReadOnlyAdmin):
             "standing": self.standing(row),
             "can_confirm": self._can_confirm(request, row),
             "can_remove": row.removed_at is None and request.user.has_perm(EDIT_LISTS),
+            "reveal_address": self.reveal_address(request, row),
         }
         return TemplateResponse(request, "admin/risk/entry.html", context)
 

@@ -90,7 +90,9 @@ class EntryForm(forms.Form):
         help_text=_("Employee: enterprise code/employee code, or an id. Card and phone: the digits."),
     )
     expires_on = forms.DateField(
-        label=_("Last day"), widget=forms.DateInput(attrs={"type": "date"}), input_formats=["%Y-%m-%d"]
+        label=_("Last day"),
+        widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
+        input_formats=["%Y-%m-%d"],
     )
     reason = forms.CharField(label=_("Reason"), max_length=200, widget=forms.TextInput(attrs={"size": 80}))
 

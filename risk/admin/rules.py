@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import clock
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin_base import ReadOnlyAdmin
 from foundation.errors import PaysysError
 from foundation.money import yuan_display
 from risk import selectors

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from django.utils.translation import get_language
 
 from foundation.errors import PaysysError
+from foundation.words import code_word
 from risk.domain.facts import ACTION_NAMES, Action, Fact, FactType, of_action
 from risk.domain.tables import CellError
 
@@ -37,7 +38,7 @@ def fact_rows(action: str) -> list[dict[str, str]]:
             "name": fact.name,
             "label": fact.label_zh if is_chinese() else fact.label_en,
             "type": _type_text(fact),
-            "unit": fact.unit.value,
+            "unit": code_word(fact.unit.value),
         }
         for fact in of_action(Action(action)).values()
     ]
@@ -46,7 +47,7 @@ def fact_rows(action: str) -> list[dict[str, str]]:
 def _type_text(fact: Fact) -> str:
     if fact.type is FactType.TEXT and fact.values:
         return ", ".join(f'"{value}"' for value in fact.values)
-    return fact.type.value
+    return code_word(fact.type.value)
 
 
 def staff_id(request: HttpRequest) -> int:

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from django.contrib.auth.models import Permission
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation import clock
-from identity.models import Employee
+from identity.models import Authenticator, Employee
 from identity.services import staff_codes
 from risk import selectors
 from tests import worlds
@@ -54,11 +53,11 @@ class Member:
         page.fill("#code", self.recovery_codes[0])
         self.desk.shoot("code")
         page.click("#content-main [type=submit]")
-        page.wait_for_selector("#site-name")
+        page.wait_for_selector("#nav-sidebar")
         assert page.url.rstrip("/").endswith("/admin")
 
     def code(self) -> str:
-        return f"{totp(TOTPDevice.objects.get(pk=self.device.pk).bin_key):06d}"
+        return f"{totp(Authenticator.objects.get(pk=self.device.pk).bin_key):06d}"
 
     def approve(self, order_no: str, comment: str) -> None:
         page = self.desk.open(f"/admin/withdrawals/withdrawal/{order_no}/change/")
@@ -68,7 +67,7 @@ class Member:
         page.fill("#code", self.code())
         self.desk.shoot("approve")
         page.click("form .button.default")
-        page.wait_for_selector(".messagelist .success")
+        page.wait_for_selector("#main .bg-green-100")
         self.desk.shoot("approved")
 
 

@@ -30,6 +30,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks as conformance
 
+from collect.models import Manager
 from foundation import clock, crypto, ids
 from identity.api.permissions import SEQUENCE_HEADER, TOKEN_HEADER
 from identity.models import PHONE_COLUMN, Employee
@@ -41,6 +42,8 @@ from tests import worlds
 from tests.contract.gateway.alipay_provider import AlipayProvider
 from tests.contract.gateway.kuaiqian_provider import REDIRECT_URL, Bill99
 from tests.contract.gateway.provider import Provider, Reply
+from tests.integration.collect import merchants
+from tests.integration.collect.codes_and_collections import code_of, paid
 from tests.integration.withdrawals import people
 from tests.system import System
 from tests.worlds import PASSWORD, World
@@ -162,6 +165,7 @@ def stage(committed_db: None, web: System) -> Stage:
         "/api/v1/orders/{order_no}/close order_no": [],
         "/api/v1/bank-cards/{card_id} card_id": [str(people.bind_card(own).pk) for _ in range(5)],
         "/api/v1/withdrawals/{order_no} order_no": [people.apply(own).order_no],
+        **collecting_of(own),
     }
     known["/api/v1/withdrawals/{order_no}/cancel order_no"] = known["/api/v1/withdrawals/{order_no} order_no"]
     return Stage(
@@ -172,6 +176,32 @@ def stage(committed_db: None, web: System) -> Stage:
         known=known,
         url=web.base_url,
     )
+
+
+def collecting_of(own: Employee) -> dict[str, list[Any]]:
+    """What a manager of collecting knows: codes of all kinds and collections of his."""
+    Manager.objects.create(employee=own, appointed_by=merchants.staff("boss"), appointed_at=clock.now())
+    account = merchants.active(own)
+    codes = [code_of(own), code_of(own, amount_fen=100), code_of(own, is_once=True, amount_fen=100)]
+    rows = [paid(codes[0], account, amount_fen=500) for _ in range(3)]
+    return {
+        "code_id": [code.pk for code in codes],
+        "/api/v1/collect/codes/{code_id}/disable code_id": [code_of(own).pk for _ in range(3)],
+        "code": [codes[0].pk],
+        "collection_id": [row.pk for row in rows],
+        "payment_no": [row.pk for row in rows],
+        "sub_merchant_no": [merchants.wechat_number() for _ in range(5)],
+        "/api/v1/collect/merchants channel": ["wechat"],
+        "sub_appid": [""],
+        "display_name": ["Second shop"],
+        "/api/v1/collect/codes kind": ["plain"],
+        "/api/v1/collect/codes subject": ["Tea"],
+        "/api/v1/collect/codes crm_order_no": [""],
+        "/api/v1/collect/codes amount_fen": [1, 5_000_000],
+        "month": ["2026-11", "2026-02"],
+        "/api/v1/collect/statistics from": ["2026-11-01"],
+        "/api/v1/collect/statistics to": ["2026-11-30"],
+    }
 
 
 def paid_to(business: Registered, employee: Employee) -> str:
@@ -222,6 +252,10 @@ def learn(path: str, answer: Any, known: dict[str, list[Any]]) -> None:
         known["/api/v1/orders/{order_no}/close order_no"].append(answer["order"]["order_no"])
     if path == "/api/v1/refunds":
         known["/api/v1/refunds/{refund_no} refund_no"].append(answer["order"]["order_no"])
+    if path.endswith("/payments") and "payment_no" in answer:
+        known["payment_no"].append(answer["payment_no"])
+    if path == "/api/v1/collect/codes" and "code" in answer:
+        known["/api/v1/collect/codes/{code_id}/disable code_id"].append(answer["code"]["id"])
     order, packet = answer.get("order"), answer.get("redpacket")
     if isinstance(order, dict):
         known["order_no"].append(order["order_no"])
@@ -317,7 +351,7 @@ def fuzz(operation: Any, stage: Stage, *, mode: GenerationMode, count: int, seed
             name = ", ".join(sorted({type(kind).__name__ for kind in kinds}))
             stage.failures.setdefault(f"{operation.label} {response.status_code} {name}", str(failure)[:3000])
         else:
-            if response.status_code < 300 and response.content:
+            if response.status_code < 300 and response.headers.get("Content-Type") == "application/json":
                 learn(operation.path, response.json(), stage.known)
 
     run()

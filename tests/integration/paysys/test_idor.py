@@ -35,7 +35,11 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 INSIDE = {"url", "reading_seconds"}
 """Fields inside of other fields (the article of a packet) that name nothing of anybody's."""
 OUTSIDE_THE_SCHEMA = {"api/v1/redpackets/<str:packet_id>/article", "^api/(?P<rest>.*)$"}
-"""Routes with a parameter that are no operation: a page that is the same for every packet; unknown addresses."""
+OUTSIDE_THE_SCHEMA |= {
+    f"c/<str:code_id>{rest}" for rest in ("", "/poster", "/<str:collection_id>", "/<str:collection_id>.svg")
+}
+"""Routes with a parameter that are no operation: a page that is the same for every packet; unknown addresses; the pages
+of payers, who have no log-in and name a thing by an id that nobody guesses."""
 NAMES_LONGER_THAN = 7
 """Shorter texts are words of the API: states, kinds, currencies."""
 NOT_FOR_YOU = {"POST /api/v1/redpackets/{packet_id}/grab": 403}
@@ -148,7 +152,7 @@ def read_by_owner(side: Side) -> set[str]:
         for path in paths:
             is_signed = "employeeToken" not in operation.schemes
             answer = send(side, "GET", path, None, is_signed, query)
-            if answer.status_code == 200:
+            if answer.status_code == 200 and answer["Content-Type"] == "application/json":
                 found |= set(texts_in(answer.json()))
     return {text for text in found if len(text) > NAMES_LONGER_THAN}
 

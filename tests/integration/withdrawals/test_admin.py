@@ -11,10 +11,9 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from foundation.models import Alert
-from identity.models import StaffProfile
+from identity.models import Authenticator, StaffProfile
 from identity.services import staff_codes
 from tests.integration.withdrawals import people
 from withdrawals.models import Decision, PayoutPolicy, Withdrawal
@@ -25,7 +24,7 @@ ALL = ("view_withdrawal", "approve_withdrawal", "assign_withdrawal", "operate_pa
 LIST = "admin:withdrawals_withdrawal_changelist"
 
 
-def member(*names: str, is_superuser: bool = False) -> tuple[Client, User, TOTPDevice]:
+def member(*names: str, is_superuser: bool = False) -> tuple[Client, User, Authenticator]:
     """A member of staff, logged in with a code; his device is as new afterwards, so that a test need not wait."""
     user = people.staff("desk")
     user.is_superuser = is_superuser
@@ -35,11 +34,11 @@ def member(*names: str, is_superuser: bool = False) -> tuple[Client, User, TOTPD
     client = Client(headers={"accept-language": "en"})
     client.force_login(user)
     client.post(reverse("staff_code"), {"code": code(device)})
-    TOTPDevice.objects.filter(pk=device.pk).update(last_t=-1)
+    Authenticator.objects.filter(pk=device.pk).update(last_t=-1)
     return client, user, device
 
 
-def code(device: TOTPDevice) -> str:
+def code(device: Authenticator) -> str:
     return f"{totp(device.bin_key):06d}"
 
 
@@ -47,7 +46,7 @@ def url(row: Withdrawal, step: str) -> str:
     return reverse(f"admin:withdrawals_withdrawal_{step}", args=[row.pk])
 
 
-def form(row: Withdrawal, device: TOTPDevice, **more: str) -> dict[str, str]:
+def form(row: Withdrawal, device: Authenticator, **more: str) -> dict[str, str]:
     return {"digest": approving.digest_of(Withdrawal.objects.get(pk=row.pk)), "code": code(device), **more}
 
 
@@ -88,7 +87,7 @@ def test_approve_needs_a_right_code_that_was_not_used() -> None:
     for wrong in ("", "12345"):
         client.post(url(first, "approve"), form(first, device) | {"code": wrong})
         assert (state(first), Decision.objects.filter(withdrawal=first).count()) == ("APPLIED", 0)
-        TOTPDevice.objects.filter(pk=device.pk).update(throttling_failure_count=0)
+        Authenticator.objects.filter(pk=device.pk).update(throttling_failure_count=0)
     answer = client.post(url(first, "approve"), form(first, device))
     assert (answer.status_code, state(first)) == (302, "APPROVED")
     said = Decision.objects.get(withdrawal=first)
@@ -103,12 +102,12 @@ def test_superusers_are_not_exempt_from_four_eyes_nor_own_money() -> None:
     large, own = people.apply(employee, 600_000), people.apply(people.rich())
     client, user, device = member(is_superuser=True)
     client.post(url(large, "approve"), form(large, device))
-    TOTPDevice.objects.filter(pk=device.pk).update(last_t=-1)
+    Authenticator.objects.filter(pk=device.pk).update(last_t=-1)
     shown = client.post(url(large, "approve"), form(large, device)).content.decode()
     assert "another person must" in shown
     assert state(large) == "APPLIED"
     StaffProfile.objects.create(user=user, employee_id=own.employee_id)
-    TOTPDevice.objects.filter(pk=device.pk).update(last_t=-1)
+    Authenticator.objects.filter(pk=device.pk).update(last_t=-1)
     shown = client.post(url(own, "approve"), form(own, device)).content.decode()
     assert "your own withdrawal" in shown
     assert (state(own), Decision.objects.filter(withdrawal=own).count()) == ("APPLIED", 0)

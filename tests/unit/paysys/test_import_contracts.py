@@ -55,6 +55,7 @@ def test_every_package_is_under_the_contracts() -> None:
         ("simulator/desk.py", "import foundation.money", "The simulator knows none of us"),
         ("gateway/services/calls.py", "import simulator.server", "None of us knows the simulator"),
         ("payments/services/purchase.py", "import django_sharding_library.router", "django-sharding stands behind"),
+        ("payments/admin.py", "import unfold.admin", "The theme stands behind one module"),
     ],
 )
 def test_a_broken_contract_is_found(tree: Path, module: str, line: str, contract: str) -> None:
