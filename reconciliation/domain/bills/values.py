@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from foundation.money import is_amount_fen
@@ -27,6 +28,7 @@ class Unreadable(Exception):
         super().__init__(reason)
 
 
+@lru_cache(maxsize=4096)
 def milli_fen(text: str) -> int:
     """Yuan with up to five decimals and perhaps a sign, as thousandths of a fen."""
     match = _YUAN.fullmatch(text)

@@ -52,13 +52,21 @@ class _Table:
 
     columns: Sequence[str]
     places: Mapping[str, int] = field(init=False)
+    summed: Sequence[tuple[str, int]] = field(init=False)
     sums: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = {name: place for place, name in enumerate(self.columns)}
+        first = ((total, next((name for name in names if name in self.places), "")) for total, names in SUMS.items())
+        self.summed = [(total, self.places[name]) for total, name in first if name]
 
     def cells(self, line: str) -> list[str]:
+        last = len(self.columns) - 1
+        if (
+            line.startswith("`") and line.count(",") == line.count(",`") == last
+        ):  # as they are; the rest is for oddities
+            return [cell.strip() for cell in line[1:].split(",`")]
         cells = line.split(",")
         if len(cells) != len(self.columns):
             raise Unreadable("cells_miscounted")
@@ -164,12 +172,8 @@ def _trade(table: _Table, line_no: int, cells: Sequence[str]) -> TheirRow:
         is_fee_stated="手续费" in table.places,
         note=f"{state} {table.cell(cells, '退款状态')}".strip(),
     )
-    parts = {
-        total: values.milli_fen(cells[table.places[column]] or "0")
-        for total, names in SUMS.items()
-        if (column := next((name for name in names if name in table.places), None)) is not None
-    }
-    for total, part in parts.items():
+    parts = [(total, values.milli_fen(cells[place] or "0")) for total, place in table.summed]
+    for total, part in parts:  # only now, when none of them was unreadable
         table.sums[total] = table.sums.get(total, 0) + part
     table.counts[TRADE_SUMMARY] = table.counts.get(TRADE_SUMMARY, 0) + 1
     return row
